@@ -1,0 +1,231 @@
+"""What becomes of a run, and the map of it over many starts: basins of attraction, for any optimizer and batch size."""
+
+import dataclasses
+import enum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from landscape import descent, hessian, smallmatrix
+from landscape.estimate import Proportion, proportion
+from landscape.plane import Grid
+from landscape.problem import Problem, float_dtype, parameter_count
+from landscape.process import Process
+from landscape.sweep import sweep
+
+PyTree = Any
+
+LARGEST = 16  # parameters up to which the exact Hessian is taken at every check
+RADIUS = 1e6  # a run farther than this from the origin, in units of 1 + its start's distance, has diverged
+LONGEST = 64  # steps of the longest cycle that is looked for
+
+
+class Outcome(enum.IntEnum):
+    """What a run has come to; `sentence` says what that means and what to do about it."""
+
+    SETTLED = 0
+    SADDLE = 1
+    CYCLE = 2
+    HOVERING = 3
+    UNSETTLED = 4
+    DIVERGED = 5
+
+    @property
+    def sentence(self) -> str:
+        """What it means and what to do."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Outcome.SETTLED: "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative.",
+    Outcome.SADDLE: "It rests at a saddle: below tolerance, with a negative eigenvalue. A perturbation would free it.",
+    Outcome.CYCLE: "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it.",
+    Outcome.HOVERING: "Minibatch noise keeps it moving; `branch` is the minimum gradient flow reaches from its end.",
+    Outcome.UNSETTLED: "It is bounded and still moving when the steps run out: give more steps, or suspect chaos.",
+    Outcome.DIVERGED: "It left every bounded region, or is no longer finite: a smaller learning rate is needed.",
+}
+
+
+class Ends(NamedTuple):
+    """How runs ended; leaves have lanes first."""
+
+    outcome: Any  # int8, an Outcome
+    branch: Any  # int8, which minimum (`problem.branches`); of no meaning for SADDLE, CYCLE, DIVERGED
+    period: Any  # int8, of a CYCLE, else 0
+    steps: Any  # int32, after how many steps that was known, to a segment of the run
+    params: PyTree
+    loss: Any
+    gradient_norm: Any
+    smallest: Any  # smallest eigenvalue of the Hessian there
+    sharpness: Any  # largest eigenvalue of the Hessian there
+
+
+class Watched(NamedTuple):
+    """A run and what its last check saw."""
+
+    run: descent.Lane
+    reach: Any  # 1 + distance of the start from the origin
+    before: PyTree  # where the last check saw it
+    settled: Any
+    saddle: Any
+    diverged: Any
+    steps: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class BasinMap:
+    """The outcome of every start. Arrays have the shape of the grid, or (lanes,) where starts were given as points."""
+
+    problem: Problem
+    grid: Grid | None
+    ends: Ends
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the map."""
+        return self.grid.shape if self.grid else np.shape(self.ends.outcome)
+
+    @property
+    def outcome(self) -> np.ndarray:
+        """The `Outcome` of each start."""
+        return np.asarray(self.ends.outcome).reshape(self.shape)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the labels mean: the problem's branches, then the outcomes that lead to none."""
+        return (*(self.problem.branches or ("minimum",)), "saddle", "cycle", "bounded, unsettled", "diverged")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """One label a start, an index into `names`: its branch if SETTLED or HOVERING, else what happened."""
+        outcome, branch = (np.asarray(a).astype(int) for a in (self.ends.outcome, self.ends.branch))
+        label = branch
+        for i, other in enumerate((Outcome.SADDLE, Outcome.CYCLE, Outcome.UNSETTLED, Outcome.DIVERGED)):
+            label = np.where(outcome == other, len(self.names) - 4 + i, label)
+        return label.reshape(self.shape)
+
+    def shares(self) -> dict[str, Proportion]:
+        """The share of starts of each label, with its 95 % interval (for starts drawn at random)."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
+        return {name: proportion(count, self.labels.size) for name, count in zip(self.names, counts, strict=True)}
+
+
+def map(
+    problem: Problem,
+    starts: Any,
+    *,
+    optimizer: descent.Optimizer,
+    hyper: dict[str, Any],
+    steps: int = 2000,
+    batch_size: int | None = None,
+    key: Any = 0,
+    seeds: Any = None,
+    block: int | None = None,
+    store: Any = None,
+    progress: bool | str = False,
+) -> BasinMap:
+    """Run the optimizer from every start until its outcome is known, or for `steps` steps.
+
+    Args:
+      starts: a `plane.Grid`, or a pytree of points with a leading axis.
+      seeds: None gives each start its own noise, one integer the same minibatches to all.
+      The others are those of `landscape.descent.run`.
+
+    A run is checked 40 times. It has SETTLED when, with H the Hessian, λ its eigenvalues and eps the precision's,
+    |g| <= √eps max|λ| (1 + |w|), it moved by at most √eps (1 + |w|) since the last check, and min λ >= -√eps max|λ|.
+    Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each.
+    """
+    size = parameter_count(problem.reference)
+    if size > LARGEST:
+        raise ValueError(
+            f"the problem has {size} parameters: outcomes need its Hessian at each check, so {LARGEST} is the limit"
+        )
+    descent.checked_steps(steps, ())
+    starts, _ = descent.checked_starts(problem, starts)
+    points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, ())
+    problem = problem.astype(float_dtype(points))
+    randomness = {"key": key, "seeds": seeds} if method.batch_size else {}
+    engine = {"static": method, "block": block, "store": store, "progress": progress}
+    process = Process(_init, _advance, _finish, int(steps), check=_check)
+    ends, _ = sweep(process, points, problem, hyper, **randomness, **engine)
+    return BasinMap(problem, starts if isinstance(starts, Grid) else None, ends)
+
+
+def _init(start: descent.Start, problem: Problem, hyper: dict, *, static: descent.Method, key: Any = None) -> Any:
+    lane, counts = descent.init(start, problem, hyper, static=static, key=key)
+    no = jnp.asarray(False)
+    return Watched(lane, 1 + optax.tree.norm(start.params), start.params, no, no, no, jnp.int32(0)), counts
+
+
+def _advance(state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, *, static: Any, key: Any = None) -> Any:
+    watched, counts = state
+    run, counts = descent.advance((watched.run, counts), start, stop, problem, hyper, static=static, key=key)
+    return watched._replace(run=run), counts
+
+
+def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) -> tuple[Watched, jax.Array]:
+    del hyper, static
+    watched = state[0]
+    params = watched.run.params
+    size, moved = optax.tree.norm(params), optax.tree.norm(optax.tree.sub(params, watched.before))
+    _, gradient_norm, smallest, largest = _curvature(problem, params)
+    tolerance = jnp.sqrt(jnp.finfo(size.dtype).eps)
+    scale = jnp.maximum(jnp.abs(smallest), jnp.abs(largest))
+    at_rest = (gradient_norm <= tolerance * scale * (1 + size)) & (moved <= tolerance * (1 + size))
+    saddle = smallest < -tolerance * scale
+    diverged = ~(size <= RADIUS * watched.reach)
+    seen = Watched(watched.run, watched.reach, params, at_rest & ~saddle, at_rest & saddle, diverged, jnp.int32(step))
+    return seen, seen.settled | seen.diverged
+
+
+def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> Ends:
+    watched, counts = state
+    params = watched.run.params
+    if static.batch_size is None:
+        period = _period((watched.run, counts), problem, hyper, static)
+        moving = jnp.where(period > 0, Outcome.CYCLE, Outcome.UNSETTLED)
+    else:
+        period, moving = jnp.int8(0), Outcome.HOVERING
+    known = [watched.diverged, watched.settled, watched.saddle]
+    outcome = jnp.select(known, [Outcome.DIVERGED, Outcome.SETTLED, Outcome.SADDLE], moving)
+    branch = problem.branch(params, problem.data) if problem.branch else 0
+    loss, gradient_norm, smallest, largest = _curvature(problem, params)
+    return Ends(
+        outcome=outcome.astype(jnp.int8),
+        branch=jnp.int8(branch),
+        period=jnp.where(outcome == Outcome.CYCLE, period, 0).astype(jnp.int8),
+        steps=watched.steps,
+        params=params,
+        loss=loss,
+        gradient_norm=gradient_norm,
+        smallest=smallest,
+        sharpness=largest,
+    )
+
+
+def _curvature(problem: Problem, params: PyTree) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Loss, gradient norm, smallest and largest eigenvalue of the Hessian."""
+    scalars, stack = hessian.unstacked(params)
+    loss, gradient, rows = hessian.derivatives(lambda entries: problem.at(stack(entries)), scalars)
+    eigenvalues = smallmatrix.eigenvalues(rows)
+    return loss, optax.tree.norm(gradient), eigenvalues[0], eigenvalues[-1]
+
+
+def _period(state: Any, problem: Problem, hyper: dict, static: descent.Method) -> jax.Array:
+    """The least p in 2..64 after which a full-batch run is back where it was to rounding, having left it; else 0."""
+    origin = state[0].params
+    tolerance = 256 * jnp.finfo(float_dtype(origin)).eps * (1 + optax.tree.norm(origin))
+
+    def step(p: jax.Array, carry: tuple) -> tuple:
+        state, farthest, period = carry
+        state = descent.advance(state, 0, 1, problem, hyper, static=static)
+        distance = optax.tree.norm(optax.tree.sub(state[0].params, origin))
+        farthest = jnp.maximum(farthest, distance)
+        back = (period == 0) & (distance <= tolerance) & (farthest > 1000 * tolerance)
+        return state, farthest, jnp.where(back, p, period)
+
+    start = state, jnp.zeros_like(tolerance), jnp.int32(0)
+    return jax.lax.fori_loop(1, LONGEST + 1, step, start)[2]

@@ -1,0 +1,281 @@
+"""Newton's method towards critical points of any index, from one start.
+
+The step is taken in the Hessian's eigenbasis, H v_i = λ_i v_i:
+
+    x <- x - sum_i (v_i·g / λ_i) v_i
+
+A component is left out only where v_i·g is below the rounding error of the gradient, measured at points two ulp away,
+**never because |λ_i| is small**: leaving those out makes a critical point of every exponential tail.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from landscape import hessian, smallmatrix
+from landscape.critical.catalogue import Ends, Status
+from landscape.plane import Grid
+from landscape.problem import Problem, checked_point, float_dtype, parameter_count
+from landscape.sweep import lanes_within, sweep
+
+PyTree = Any
+Vector = tuple[jax.Array, ...]  # n scalars where n is small, else one array (n,)
+Loss = Callable[[Vector], jax.Array]
+
+STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
+LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
+BLOCK = 256  # most lanes a block: few, because a block waits for its slowest lane
+ROOM = 1 << 25  # bytes of Hessians in a block
+UNROLLED = 4  # parameters up to which a point is scalars: faster to run, but beyond it far slower to compile
+RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
+NOISE = 4  # a slope's floor, in units of the larger of two samples of its rounding error
+
+_RUNNING = -1
+
+
+def newton(
+    problem: Problem,
+    starts: PyTree,
+    *,
+    steps: int = STEPS,
+    block: int = BLOCK,
+    store: Any = None,
+    progress: bool | str = False,
+) -> Ends:
+    """Newton's method from every start, in the starts' own precision, with the step of the module's first lines.
+
+    A lane ends where every slope v_i·g is below its rounding error, or one step after the steps became small: with
+    ρ = ‖d_k‖/‖d_{k-1}‖, where ‖d_k‖ <= √eps (1 + ‖x‖), and ρ‖d_k‖/(1 - ρ) <= eps (1 + ‖x‖) or, only noise being
+    left, ρ > 0.9. Convergence is quadratic where the Hessian is regular, and across a valley; it is linear where the
+    loss is of higher order, with ρ = (m-2)/(m-1) for order m.
+
+    Args:
+      problem: of up to 512 parameters: the Hessian is dense.
+      starts: points with a leading axis of lanes, or a `plane.Grid`.
+      steps: the most of Newton's steps.
+      block, store, progress: as in `landscape.sweep.sweep`.
+
+    Raises ValueError or TypeError, before anything is compiled, for too many parameters and unsuitable arguments.
+    Cost of a step: n + 3 gradients and the eigenvectors of one n x n matrix.
+    """
+    checked_size(problem)
+    checked_whole("steps", steps)
+    starts = _checked_starts(problem, starts)
+    grid = starts if isinstance(starts, Grid) else None
+    problem = problem.astype(float_dtype(starts))
+    block = block or block_size(problem)
+    return sweep(_from_one, starts, problem, np.int32(steps), grid, block=block, store=store, progress=progress)
+
+
+def block_size(problem: Problem) -> int:
+    """Lanes a block, where the caller does not choose."""
+    matrix = jax.ShapeDtypeStruct((parameter_count(problem.reference),) * 2, np.float64)
+    return min(BLOCK, lanes_within(ROOM, matrix))
+
+
+def checked_whole(name: str, value: Any) -> None:
+    """Raise unless `value` is a whole number, 1 or more."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}: give a whole number, 1 or more")
+
+
+def checked_size(problem: Problem) -> None:
+    """Raise where the problem's dense Hessian would be too large."""
+    size = parameter_count(problem.reference)
+    if size > LARGEST:
+        raise ValueError(
+            f"problem {problem.name!r} has {size} parameters: a dense Hessian is needed, and {LARGEST} is the limit"
+        )
+
+
+def _checked_starts(problem: Problem, starts: PyTree) -> PyTree:
+    if isinstance(starts, Grid):
+        return starts
+    starts = checked_point(starts, "starts")
+    found, wanted = jax.tree.structure(starts), jax.tree.structure(problem.reference)
+    if found != wanted:
+        raise ValueError(f"starts is a {found}: it must be like the problem's point, {wanted}")
+    shapes, point = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (starts, problem.reference))
+    lanes = {shape[:1] for shape in shapes}
+    if [shape[1:] for shape in shapes] != point or len(lanes) != 1 or lanes & {(), (0,)}:
+        raise ValueError(
+            f"starts has shapes {shapes}: give those of one point, {point}, after one leading axis of lanes"
+        )
+    return jax.tree.map(lambda leaf: np.asarray(leaf, float_dtype(starts)), starts)
+
+
+class _Local(NamedTuple):
+    """What is known at a point."""
+
+    loss: jax.Array
+    gradient: Vector
+    norm: jax.Array  # |H|_F
+    values: Vector  # eigenvalues of the Hessian
+    basis: Any  # its eigenvectors: n Vectors, or an array with one in each row
+
+
+class _Lane(NamedTuple):
+    point: Vector
+    step: Vector  # the last one taken
+    distance: jax.Array
+    curvature: jax.Array  # |H|_F at the start
+    settled: jax.Array  # the last step was the last one needed
+    steps: jax.Array
+    status: jax.Array
+    loss: jax.Array  # this and the next two: where the status was decided
+    gradient_norm: jax.Array
+    values: Vector
+
+
+def _from_one(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None) -> Ends:
+    """Newton's method from one start: a pure function of it."""
+    point, stack = _coordinates(start if grid is None else grid.embed(start))
+    loss = lambda vector: problem.at(stack(vector))  # noqa: E731
+    radius = RADIUS * (1 + optax.tree.norm(point))
+    nothing, zero = optax.tree.zeros_like(point), jnp.zeros_like(radius)
+    state = (jnp.asarray(False), jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
+    lane = jax.lax.while_loop(
+        lambda lane: lane.status == _RUNNING,
+        partial(_step, loss, radius, limit),
+        _Lane(point, nothing, zero, zero, *state),
+    )
+    way = optax.tree.scale(
+        lane.distance / jnp.maximum(optax.tree.norm(lane.step), jnp.finfo(zero.dtype).tiny), lane.step
+    )
+    shaken = jax.tree.map(jnp.subtract, _hessian(loss, optax.tree.add(lane.point, way)), _hessian(loss, lane.point))
+    uncertainty = 2 * optax.tree.norm(shaken)
+    least = jnp.min(jnp.abs(flat(lane.values)))
+    scale = jnp.maximum(lane.curvature, optax.tree.norm(lane.values))
+    singular = least <= rounding(flat(lane.values).size, zero.dtype) * scale + uncertainty
+    status = jnp.where((lane.status == Status.CONVERGED) & singular, Status.DEGENERATE, lane.status).astype(jnp.int8)
+    where = lane.loss, lane.gradient_norm, lane.distance, flat(lane.values)
+    return Ends(stack(lane.point), *where, uncertainty, lane.curvature, lane.steps, status)
+
+
+def rounding(size: int, dtype: Any) -> float:
+    """50 n eps: times |H| the error of a computed eigenvalue, generously (Weyl's bound for rounding in H itself)."""
+    return 50 * size * float(jnp.finfo(dtype).eps)
+
+
+def flat(tree: PyTree) -> jax.Array:
+    """The leaves of a tree of arrays as one array."""
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane:
+    """Look at the point; decide that the lane is over, or move."""
+    here = _look(loss, lane.point)
+    eps, size = jnp.finfo(radius.dtype).eps, 1 + optax.tree.norm(lane.point)
+    curvature = jnp.where(lane.steps == 0, here.norm, lane.curvature)
+    slopes, floors = _project(here.basis, here.gradient), _floors(loss, lane.point, here)
+    live = jax.tree.map(lambda slope, floor: jnp.abs(slope) > floor, slopes, floors)
+    step = _combine(here.basis, jax.tree.map(lambda on, s, v: jnp.where(on, -s / v, 0), live, slopes, here.values))
+    moved = optax.tree.add(lane.point, step)
+
+    # Where nothing is left to do: how far rounding moves the point, and how far it last moved along what is flat.
+    threshold = rounding(flat(here.values).size, radius.dtype) * jnp.maximum(curvature, here.norm)
+    level = jax.tree.map(lambda v: jnp.abs(v) <= threshold, here.values)
+    off = optax.tree.norm(jax.tree.map(lambda on, f, v: jnp.where(on, 0, f / v), level, floors, here.values))
+    sideways = optax.tree.norm(jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, _project(here.basis, lane.step)))
+    exhausted = ~jnp.any(flat(live))
+
+    length, before = optax.tree.norm(step), optax.tree.norm(lane.step)
+    left, noisy = _remaining(length, before)
+    settled = (length <= jnp.sqrt(eps) * size) & ((left <= eps * size) | noisy)
+    ends = [
+        (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
+        (lane.settled | exhausted & (sideways <= eps**0.25 / 4 * size), Status.CONVERGED),
+        (exhausted, Status.VANISHED),
+        (~(optax.tree.norm(moved) <= radius), Status.DIVERGED),  # a NaN too: a slope over a zero eigenvalue
+        (lane.steps >= limit, Status.OUT_OF_STEPS),
+    ]
+    status = jnp.select([condition for condition, _ in ends], [jnp.int32(code) for _, code in ends], _RUNNING)
+    onward = status == _RUNNING
+    choose = partial(jax.tree.map, lambda new, old: jnp.where(onward, new, old))
+    return _Lane(
+        point=choose(moved, lane.point),
+        step=choose(step, lane.step),
+        distance=jnp.where(
+            lane.settled, lane.distance, jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
+        ),
+        curvature=curvature,
+        settled=settled,
+        steps=lane.steps + onward,
+        status=status,
+        loss=here.loss,
+        gradient_norm=optax.tree.norm(here.gradient),
+        values=here.values,
+    )
+
+
+def _remaining(length: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What is left to go after a step of this length, and whether it is mere noise, shorter steps no longer coming."""
+    ratio = jnp.where(before > 0, length / before, 0)
+    first = before == 0  # of one step alone nothing is known but its length
+    noisy = ratio > 0.9
+    return jnp.where(first | noisy, length, ratio * length / (1 - ratio)), noisy
+
+
+def _coordinates(params: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
+    """A point as a Vector, and the way back."""
+    if parameter_count(params) <= UNROLLED:
+        scalars, stack = hessian.unstacked(params)
+        return tuple(scalars), stack
+    array, unravel = ravel_pytree(params)
+    return (array,), lambda vector: unravel(vector[0])
+
+
+def _look(loss: Loss, point: Vector) -> _Local:
+    if not point[0].ndim:
+        value, gradient, rows = hessian.derivatives(loss, point)
+        values, basis = smallmatrix.eigh(rows)
+        return _Local(value, gradient, optax.tree.norm(rows), values, basis)
+    value, gradient = jax.value_and_grad(loss)(point)
+    matrix = _hessian(loss, point)
+    norm = optax.tree.norm(matrix)
+    known = jnp.where(jnp.isfinite(norm), matrix, 0)  # LAPACK promises nothing for NaN
+    values, vectors = jnp.linalg.eigh(known)
+    return _Local(value, gradient, norm, (values,), vectors.T)
+
+
+def _hessian(loss: Loss, point: Vector) -> Any:
+    """The Hessian, as rows of scalars or an array."""
+    if not point[0].ndim:
+        return hessian.derivatives(loss, point)[2]
+    return jax.hessian(lambda array: loss((array,)))(point[0])
+
+
+def _project(basis: Any, vector: Vector) -> Vector:
+    """The components v_i·vector."""
+    if isinstance(basis, tuple):
+        return tuple(sum(a * b for a, b in zip(v, vector, strict=True)) for v in basis)
+    return (jnp.matmul(basis, vector[0], precision="highest"),)
+
+
+def _combine(basis: Any, coefficients: Vector) -> Vector:
+    """sum_i c_i v_i."""
+    if isinstance(basis, tuple):
+        return tuple(sum(c * v[j] for c, v in zip(coefficients, basis, strict=True)) for j in range(len(basis)))
+    return (jnp.matmul(coefficients[0], basis, precision="highest"),)
+
+
+def _floors(loss: Loss, point: Vector, here: _Local) -> Vector:
+    """The rounding error of each slope v_i·g: its change with the last bits of the point, and that of the product."""
+    eps, size = jnp.finfo(here.norm.dtype).eps, flat(point).size
+    signs = 1 - 2 * (np.arange(size) % 2)
+
+    def change(signs: np.ndarray) -> Vector:
+        factors = tuple(1 + 2 * eps * signs) if not point[0].ndim else (1 + 2 * eps * signs,)
+        nudged = jax.tree.map(lambda x, factor: x * factor.astype(x.dtype), point, factors)
+        return _project(here.basis, optax.tree.sub(jax.grad(loss)(nudged), here.gradient))
+
+    samples = change(signs), change(np.ones(size))  # all up, and up and down in turn: either may leave g as it is
+    product = _project(jax.tree.map(jnp.abs, here.basis), jax.tree.map(jnp.abs, here.gradient))
+    larger = lambda a, b, p: NOISE * (jnp.maximum(jnp.abs(a), jnp.abs(b)) + size * eps * p)  # noqa: E731
+    return jax.tree.map(larger, *samples, product)

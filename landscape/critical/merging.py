@@ -1,0 +1,252 @@
+"""From end points to entries: each one's inertia by Weyl's bound, and the distinct ones among them.
+
+An eigenvalue counts as zero within
+
+    tolerance = 50 n eps max(|H(x)|, median |H(start)|) + 2 |H(x + d u) - H(x)|,
+
+d being the estimated distance to the limit, u the last step. Relative to |H(x)| alone it would mislabel points where
+H vanishes; a fixed number would mislabel x² + 1e-6 y².
+
+Regular points are merged by distance. Of a set of critical points no start hits the same one twice: its points are
+merged by loss and inertia, and told from points by walking: a step along a zero eigenvector that Newton's method
+brings back to the set but not to where it began. Two points belong to the same branch where Newton's method takes the
+straight line between them to a path inside the set.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from landscape.critical.catalogue import Ends, Entry, Kind, Status
+from landscape.critical.iteration import block_size, newton, rounding
+from landscape.problem import Problem
+from landscape.sweep import sweep
+
+PyTree = Any
+
+SAME = 1e-6  # regular points nearer than this, in units of 1 + |x|, are one
+SAME_FLAT = 1e-4  # likewise where the Hessian is singular: convergence is slower there, or stops earlier
+STRIDE = 1e-3  # length of a walk along a zero eigenvector, in units of 1 + |x|
+MEMBERS = 48  # points that stand for a set
+BETWEEN = 8  # points tried on the line between two members
+LEAP = 4  # neighbours on the path may be this many times as far apart as they were on the line
+LANDING = 40  # steps of Newton's method back to a set, from nearby
+ROUNDS = 24  # of trying to join each branch to its nearest neighbour not yet tried
+
+
+class Points(NamedTuple):
+    """Accepted end points, flattened; one a row."""
+
+    x: np.ndarray  # (m, n)
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    distance: np.ndarray
+    eigenvalues: np.ndarray  # (m, n)
+    tolerance: np.ndarray
+    inertia: np.ndarray  # (m, 3)
+
+    def at(self, rows: Any) -> "Points":
+        """Some of them."""
+        return Points(*(field[rows] for field in self))
+
+
+Landing = Callable[
+    [np.ndarray], tuple[np.ndarray, np.ndarray]
+]  # points (k, n) -> where Newton goes, and whether inside
+
+
+def merged(problem: Problem, ends: Ends) -> tuple[Ends, tuple[Entry, ...]]:
+    """The ends with the final verdict on what is degenerate, and the distinct points and sets, lowest loss first."""
+    finite = np.isfinite(ends.curvature)
+    curvature = float(np.median(ends.curvature[finite])) if finite.any() else 0.0
+    accepted = _accepted(ends)
+    points = classified(ends, curvature).at(accepted)
+    status = np.array(ends.status)
+    status[accepted] = np.where(points.inertia[:, 1] > 0, Status.DEGENERATE, Status.CONVERGED)
+    entries: list[Entry] = []
+    for group in _groups(points):
+        if group.inertia[0, 1] == 0:
+            entries += _isolated(problem, group)
+        else:
+            entries += _sets(problem, group, curvature, len(status))
+    order = sorted(entries, key=lambda entry: (round(entry.loss, 9), entry.inertia, -entry.hits))
+    return ends._replace(status=status), tuple(order)
+
+
+def classified(ends: Ends, curvature: float) -> Points:
+    """The end points with their inertia; `curvature` is the typical size of the Hessian."""
+    x = np.concatenate([np.reshape(leaf, (len(ends.loss), -1)) for leaf in jax.tree.leaves(ends.params)], axis=1)
+    norm = np.max(np.abs(ends.eigenvalues), axis=1)
+    tolerance = rounding(x.shape[1], x.dtype) * np.maximum(norm, curvature) + ends.uncertainty
+    negative, positive = (np.sum(sign * ends.eigenvalues > tolerance[:, None], axis=1) for sign in (-1, 1))
+    inertia = np.stack([negative, x.shape[1] - negative - positive, positive], axis=1)
+    return Points(x, ends.loss, ends.gradient_norm, ends.distance, ends.eigenvalues, tolerance, inertia)
+
+
+def _accepted(ends: Ends) -> np.ndarray:
+    return (ends.status == Status.CONVERGED) | (ends.status == Status.DEGENERATE)
+
+
+def _loss_tolerance(loss: Any) -> Any:
+    return np.sqrt(np.finfo(np.float64).eps) * (1 + np.abs(loss))
+
+
+def _groups(points: Points) -> Iterator[Points]:
+    """The points by inertia and, where the Hessian is singular, by loss."""
+    for inertia in np.unique(points.inertia, axis=0):
+        same = points.at(np.all(points.inertia == inertia, axis=1))
+        order = np.argsort(same.loss)
+        gaps = np.diff(same.loss[order]) > _loss_tolerance(same.loss[order][1:])
+        for rows in np.split(order, np.flatnonzero(gaps) + 1) if inertia[1] else [order]:
+            yield same.at(rows)
+
+
+def _isolated(problem: Problem, points: Points) -> list[Entry]:
+    """One entry for every cluster of regular points."""
+    entries = []
+    while points.loss.size:
+        best = points.at(int(np.argmin(points.gradient_norm)))
+        near = np.linalg.norm(points.x - best.x, axis=1) <= SAME * (1 + np.linalg.norm(best.x))
+        entries.append(_entry(problem, best, int(near.sum()), 0, best.x[None], np.zeros(1, int)))
+        points = points.at(~near)
+    return entries
+
+
+def _sets(problem: Problem, points: Points, curvature: float, lanes: int) -> list[Entry]:
+    """The sets among points of one loss and inertia, an entry for each dimension; degenerate points are one each."""
+    chosen, nearest = _spread(points.x)
+    x, inside = points.x[chosen], _landing(problem, points, curvature, lanes)
+    branch = _components(x, inside)
+    centres = [min(np.flatnonzero(branch == b), key=lambda i: np.linalg.norm(x[i])) for b in range(branch.max() + 1)]
+    sizes = np.bincount(branch)
+    dimensions = np.array([_dimension(problem, x[i], int(points.inertia[0, 1]), inside) for i in centres])
+    dimensions = np.where((sizes > 1) & (dimensions == 0), 1, dimensions)
+    hits = np.bincount(branch[nearest], minlength=len(centres))
+    together = [[b] for b in np.flatnonzero(dimensions == 0)]
+    together += [list(np.flatnonzero(dimensions == d)) for d in np.unique(dimensions[dimensions > 0])]
+    entries = []
+    for branches in together:
+        centre = min((centres[b] for b in branches), key=lambda i: np.linalg.norm(x[i]))
+        mine = np.isin(branch, branches)
+        numbers = np.searchsorted(branches, branch[mine])
+        dimension = int(dimensions[branches[0]])
+        found = points.at(chosen[centre])
+        entries.append(_entry(problem, found, int(hits[branches].sum()), dimension, x[mine], numbers))
+    return entries
+
+
+def _entry(
+    problem: Problem, point: Points, hits: int, dimension: int, members: np.ndarray, branch: np.ndarray
+) -> Entry:
+    inertia = tuple(int(count) for count in point.inertia)
+    return Entry(
+        kind=Kind.of(inertia, dimension),
+        params=jax.tree.map(lambda leaf: leaf[0], _stacked(problem, point.x[None])),
+        loss=float(point.loss),
+        gradient_norm=float(point.gradient_norm),
+        distance=float(point.distance),
+        eigenvalues=point.eigenvalues,
+        inertia=inertia,
+        tolerance=float(point.tolerance),
+        hits=hits,
+        dimension=dimension,
+        branches=int(branch.max()) + 1,
+        members=_stacked(problem, members),
+        branch=branch,
+    )
+
+
+def _stacked(problem: Problem, x: np.ndarray) -> PyTree:
+    """Rows as points of the problem."""
+    leaves, structure = jax.tree.flatten(problem.reference)
+    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
+    parts = np.split(x, ends, axis=1)
+    return structure.unflatten([part.reshape(-1, *np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)])
+
+
+def _spread(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows far apart, at most MEMBERS of them, that leave no row far from all; and each row's nearest of them."""
+    chosen, nearest = [int(np.argmin(np.linalg.norm(x, axis=1)))], np.zeros(len(x), int)
+    distance = np.linalg.norm(x - x[chosen[0]], axis=1)
+    size = 1 + np.linalg.norm(x, axis=1)
+    while len(chosen) < MEMBERS and np.max(distance / size) > SAME_FLAT:
+        chosen.append(int(np.argmax(distance / size)))
+        new = np.linalg.norm(x - x[chosen[-1]], axis=1)
+        nearest = np.where(new < distance, len(chosen) - 1, nearest)
+        distance = np.minimum(distance, new)
+    return np.array(chosen), nearest
+
+
+def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> Landing:
+    """Newton's method as a projection onto the set of these points."""
+
+    block = block_size(problem)
+    piece = block * min(-(-lanes // block), jax.local_device_count())  # as wide as the starts: their program serves
+
+    def land(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % piece, axis=0)])
+        parts = [
+            newton(problem, _stacked(problem, part), steps=LANDING) for part in np.split(padded, len(padded) // piece)
+        ]
+        ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
+        there = classified(ends, curvature)
+        same = np.all(there.inertia == points.inertia[0], axis=1)
+        inside = np.abs(there.loss - points.loss[0]) <= 2 * _loss_tolerance(points.loss[0])
+        return there.x, _accepted(ends) & same & inside
+
+    return land
+
+
+def _components(x: np.ndarray, land: Landing) -> np.ndarray:
+    """The branch of each row, counted from 0: shortest possible links first, as in Borůvka's spanning tree."""
+    branch = np.arange(len(x))
+    length = np.linalg.norm(x[:, None] - x[None], axis=2)
+    for _ in range(ROUNDS):
+        length[branch[:, None] == branch[None]] = np.inf
+        found = [_shortest(length, np.flatnonzero(branch == b)) for b in np.unique(branch)]
+        links = {link for link in found if link is not None}
+        if not links:
+            break
+        first, second = np.array(sorted(links)).T
+        length[first, second] = length[second, first] = np.inf
+        joined = _joined(x[first], x[second], land)
+        for i, j in zip(first[joined], second[joined], strict=True):
+            branch[branch == branch[j]] = branch[i]
+    return np.unique(branch, return_inverse=True)[1]
+
+
+def _shortest(length: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
+    """The shortest untried link from one of the rows."""
+    place, other = np.unravel_index(np.argmin(length[rows]), (len(rows), length.shape[1]))
+    row = rows[place]
+    return (int(min(row, other)), int(max(row, other))) if np.isfinite(length[row, other]) else None
+
+
+def _joined(a: np.ndarray, b: np.ndarray, land: Landing) -> np.ndarray:
+    """Whether Newton's method takes each line from a to b to a path without leaps inside the set."""
+    t = np.linspace(0, 1, BETWEEN + 2)[1:-1, None]
+    line = a[:, None] + t * (b - a)[:, None]
+    landed, inside = land(line.reshape(-1, a.shape[1]))
+    path = np.concatenate([a[:, None], landed.reshape(line.shape), b[:, None]], axis=1)
+    leaps = np.linalg.norm(np.diff(path, axis=1), axis=2)
+    even = np.linalg.norm(b - a, axis=1) / (BETWEEN + 1)
+    return inside.reshape(line.shape[:2]).all(axis=1) & (leaps.max(axis=1) <= LEAP * even)
+
+
+def _dimension(problem: Problem, x: np.ndarray, nullity: int, land: Landing) -> int:
+    """Along how many of the zero eigenvectors at x one can walk on inside the set."""
+    matrix = sweep(_dense_hessian, _stacked(problem, x[None]), problem, block=1)[0]
+    values, vectors = np.linalg.eigh(matrix)
+    null = vectors[:, np.argsort(np.abs(values))[:nullity]].T
+    stride = STRIDE * (1 + np.linalg.norm(x))
+    landed, inside = land(x + stride * null)
+    return int(np.sum(inside & (np.linalg.norm(landed - x, axis=1) > stride / 2)))
+
+
+def _dense_hessian(params: PyTree, problem: Problem) -> jax.Array:
+    """The Hessian at one point, (n, n)."""
+    array, unravel = ravel_pytree(params)
+    return jax.hessian(lambda v: problem.at(unravel(v)))(array)

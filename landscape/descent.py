@@ -1,0 +1,333 @@
+"""Optimizer runs: any optax optimizer on any problem, full batch or in reshuffled minibatches.
+
+A run is a pure function of its start and key: one lane of `landscape.sweep`. An epoch is an exact partition of the
+samples: a fresh permutation, ⌊n/B⌋ batches of B and, where B does not divide n, one short batch, whose gradient is the
+mean over its own samples.
+"""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from landscape.loops import repeat
+from landscape.plane import Grid
+from landscape.problem import Problem, checked_point, float_dtype, is_float
+from landscape.process import Process
+from landscape.sweep import sweep
+
+PyTree = Any
+Optimizer = Callable[..., optax.GradientTransformation]
+
+OBSERVABLES = ("params", "loss", "gradient_norm")
+RANKED = 64  # samples up to which counting ranks is a cheaper permutation than sorting
+
+
+class Method(NamedTuple):
+    """How runs move: static."""
+
+    optimizer: Optimizer  # an optax factory, called inside the trace
+    options: tuple[tuple[str, Any], ...]  # its static arguments: bools, None, callables
+    batch_size: int | None  # None: all samples at every step
+    observe: tuple[str, ...]  # what is kept of a run
+
+
+class Start(NamedTuple):
+    """Where one run begins."""
+
+    params: PyTree
+    hyper: dict[str, Any]  # the hyper-parameters of its own, where they are swept
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GridStarts:
+    """The starts of a grid: a lazy source for `sweep`."""
+
+    grid: Grid
+    hyper: dict[str, Any]
+
+    @property
+    def count(self) -> int:
+        """Lanes."""
+        return self.grid.count
+
+    def point(self, index: Any) -> Start:
+        """The start of one lane."""
+        own = {name: jnp.asarray(values)[index] for name, values in self.hyper.items()}
+        return Start(self.grid.embed(self.grid.point(index)), own)
+
+
+class Lane(NamedTuple):
+    """One run between two steps; the optimizer's integers, equal on all lanes, are the shared half of the state."""
+
+    params: PyTree
+    memory: PyTree  # the optimizer's state, None in place of its integers
+    hyper: dict[str, Any]
+
+
+class Observation(NamedTuple):
+    """What is known of a run at one step; what was not asked for is None."""
+
+    params: PyTree
+    loss: Any  # () on all samples
+    gradient_norm: Any  # () Euclidean norm of the gradient on all samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The ends of runs, and their traces. Leaves have lanes first; a single start gives them without that axis."""
+
+    problem: Problem
+    end: Observation  # after the last step
+    steps: np.ndarray  # (T,) the steps at which the trace was kept
+    trace: Observation | None  # leaves (lanes, T, ...)
+
+
+def run(
+    problem: Problem,
+    starts: PyTree,
+    *,
+    optimizer: Optimizer,
+    hyper: dict[str, Any],
+    steps: int,
+    batch_size: int | None = None,
+    observe_at: Any = (),
+    observe: tuple[str, ...] = OBSERVABLES,
+    key: Any = 0,
+    seeds: Any = None,
+    block: int | None = None,
+    store: Any = None,
+    progress: bool | str = False,
+) -> Run:
+    """Run an optimizer from every start.
+
+    Args:
+      problem: the loss; with `batch_size` it must have samples.
+      starts: one point, a pytree of points with a leading axis of lanes, or a `plane.Grid`.
+      optimizer: an optax factory, such as `optax.adam`.
+      hyper: its arguments by name. Numbers are traced and can change without a new compilation; an array of one
+        number a lane sweeps them. Bools, None and functions (schedules) are static.
+      steps: updates, at least 1. With minibatches an epoch is ⌈n/B⌉ of them.
+      batch_size: samples a step, reshuffled each epoch; None or n takes all of them at every step.
+      observe_at: the steps at which a trace is kept; 0 is the start.
+      observe: what the trace and the end hold, of "params", "loss", "gradient_norm".
+      key, seeds: the randomness of the shuffles, as in `landscape.sweep.sweep`.
+      block, store, progress: as there.
+
+    A run that diverges is data: its numbers become inf or NaN, nothing is raised.
+    Raises ValueError or TypeError in one sentence, before anything is compiled, for a batch size below 1 or above n,
+    unknown, missing, non-finite or negative hyper-parameters, steps below 1, and starts unlike the problem's point.
+    """
+    unknown = [name for name in observe if name not in OBSERVABLES]
+    if unknown:
+        raise ValueError(f"observe has {unknown}: choose from {', '.join(OBSERVABLES)}")
+    points, single = checked_starts(problem, starts)
+    points, method, hyper = prepared(problem, points, optimizer, hyper, batch_size, tuple(observe))
+    watched = checked_steps(steps, observe_at)
+    process = Process(init, advance, finish, int(steps), observe=finish if watched else None, observe_at=watched)
+    problem = problem.astype(float_dtype(points))
+    randomness = {"key": key, "seeds": seeds} if method.batch_size else {}
+    engine = {"static": method, "block": block, "store": store, "progress": progress}
+    end, trace = sweep(process, points, problem, hyper, **randomness, **engine)
+    if single:
+        end, trace = jax.tree.map(lambda leaf: leaf[0], (end, trace))
+    return Run(problem, end, np.array(watched), trace)
+
+
+def prepared(
+    problem: Problem,
+    points: PyTree,
+    optimizer: Optimizer,
+    hyper: dict,
+    batch_size: int | None,
+    observe: tuple[str, ...],
+) -> tuple[Any, Method, dict[str, Any]]:
+    """The sweep's points, its static method and the hyper-parameters that all lanes share, all checked."""
+    lanes = points.count if isinstance(points, Grid) else jax.tree.leaves(points)[0].shape[0]
+    dtype = float_dtype(points)
+    shared, own, options = checked_hyper(optimizer, hyper, lanes, dtype)
+    method = Method(optimizer, options, checked_batch_size(problem, batch_size), observe)
+    return (GridStarts(points, own) if isinstance(points, Grid) else Start(points, own)), method, shared
+
+
+def init(start: Start, problem: Problem, hyper: dict, *, static: Method, key: Any = None) -> tuple[Lane, PyTree]:
+    """The state before the first step."""
+    del problem, key
+    memory = _optimizer(static, hyper | start.hyper).init(start.params)
+    return Lane(start.params, _floats(memory), start.hyper), _integers(memory)
+
+
+def advance(
+    state: tuple[Lane, PyTree], start: Any, stop: Any, problem: Problem, hyper: dict, *, static: Method, key: Any = None
+) -> tuple[Lane, PyTree]:
+    """The state after the steps start, ..., stop - 1."""
+    lane, counts = state
+    optimizer = _optimizer(static, hyper | lane.hyper)
+
+    def update(moving: tuple, data: PyTree) -> tuple:
+        params, floats, counts = moving
+        value, gradient = jax.value_and_grad(problem.loss)(params, data)
+        memory = _merged(floats, counts)
+        steps, memory = optimizer.update(gradient, memory, params, value=value, grad=gradient, value_fn=problem.loss)
+        return optax.apply_updates(params, steps), _floats(memory), _integers(memory)
+
+    moving = (lane.params, lane.memory, counts)
+    if static.batch_size is None:
+        moving = repeat(lambda moving: update(moving, problem.data), moving, start, stop)
+    else:
+        moving = _epochs(update, moving, start, stop, problem, static.batch_size, key)
+    params, floats, counts = moving
+    return Lane(params, floats, lane.hyper), counts
+
+
+def finish(state: tuple[Lane, PyTree], problem: Problem, hyper: dict, *, static: Method) -> Observation:
+    """What is kept of a run at one step."""
+    del hyper
+    params = state[0].params
+    loss, gradient = jax.value_and_grad(problem.at)(params)
+    known = {"params": params, "loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+    return Observation(**{name: value if name in static.observe else None for name, value in known.items()})
+
+
+def shuffle(key: jax.Array, size: int) -> jax.Array:
+    """A uniformly random permutation of 0, ..., size - 1.
+
+    Few samples: the rank of each among random 32-bit words, equal words by their place (a bias below size² / 2^33).
+    Under `vmap` that takes a few vector operations where a sort takes 160 to 700 ns an element.
+    """
+    if size > RANKED:
+        return jax.random.permutation(key, size)
+    word, place = jax.random.bits(key, (size,)), jnp.arange(size)
+    earlier = (word[None, :] < word[:, None]) | ((word[None, :] == word[:, None]) & (place[None, :] < place[:, None]))
+    return jnp.sum(earlier, axis=1)
+
+
+def _epochs(update: Callable, moving: tuple, start: Any, stop: Any, problem: Problem, batch: int, key: Any) -> tuple:
+    """The minibatch steps start, ..., stop - 1: an epoch's permutation depends on the key and its number alone."""
+    full, short = divmod(problem.size, batch)
+    length = full + bool(short)
+
+    take: Any = problem.take
+
+    def on(moving: tuple, indices: jax.Array) -> tuple:
+        return update(moving, take(problem.data, indices))
+
+    def epoch(carry: tuple) -> tuple:
+        step, moving = carry
+        number = step // length
+        first = number * length
+        order = shuffle(jax.random.fold_in(key, number), problem.size)
+        batches = lambda i, moving: on(moving, jax.lax.dynamic_slice_in_dim(order, i * batch, batch))  # noqa: E731
+        moving = jax.lax.fori_loop(step - first, jnp.minimum(stop - first, full), batches, moving)
+        if short:
+            # The predicate is the same on all lanes, so it stays a branch under vmap.
+            rest = lambda moving: on(moving, order[full * batch :])  # noqa: E731
+            moving = jax.lax.cond(stop > first + full, rest, lambda moving: moving, moving)
+        return jnp.minimum(stop, first + length), moving
+
+    return jax.lax.while_loop(lambda carry: carry[0] < stop, epoch, (start, moving))[1]
+
+
+def _optimizer(method: Method, hyper: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    return optax.with_extra_args_support(method.optimizer(**hyper, **dict(method.options)))
+
+
+def _floats(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, tree)
+
+
+def _integers(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, tree)
+
+
+def _merged(floats: PyTree, integers: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: b if a is None else a, floats, integers, is_leaf=lambda leaf: leaf is None)
+
+
+def checked_starts(problem: Problem, starts: PyTree) -> tuple[PyTree, bool]:
+    """The starts with a leading axis of lanes (or the grid), and whether they were one point without it."""
+    if isinstance(starts, Grid):
+        return starts, False
+    starts = checked_point(starts, "starts")
+    wanted, found = jax.tree.structure(problem.reference), jax.tree.structure(starts)
+    if wanted != found:
+        raise ValueError(f"starts is a {found}: it must be like the problem's point, {wanted}")
+    ranks = {
+        np.ndim(s) - np.ndim(r)
+        for s, r in zip(jax.tree.leaves(starts), jax.tree.leaves(problem.reference), strict=True)
+    }
+    if ranks not in ({0}, {1}):
+        raise ValueError("starts must have the shapes of one point, or those with one leading axis of lanes")
+    single = ranks == {0}
+    return (jax.tree.map(lambda leaf: np.asarray(leaf)[None], starts) if single else starts), single
+
+
+def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
+    """The steps to observe, increasing; raises unless they and `steps` make sense."""
+    if not isinstance(steps, int | np.integer) or steps < 1:
+        raise ValueError(f"steps is {steps!r}: give a whole number of updates, 1 or more")
+    watched = tuple(sorted({int(step) for step in observe_at}))
+    if watched and not 0 <= watched[0] <= watched[-1] <= steps:
+        raise ValueError(f"observe_at has {watched[0]} to {watched[-1]}: steps lie from 0 to {steps}")
+    return watched
+
+
+def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
+    """`batch_size`, or None where it is all the samples; raises unless it can be drawn."""
+    if batch_size is None:
+        return None
+    if problem.size == 0 or problem.take is None:
+        raise ValueError(
+            f"batch_size is {batch_size}, but problem {problem.name!r} has no samples to draw from: leave it out"
+        )
+    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= problem.size:
+        samples = f"{problem.size} sample{'s' * (problem.size > 1)}"
+        raise ValueError(
+            f"batch_size is {batch_size!r}, but the problem has {samples}: give a whole number from 1 to {problem.size}"
+        )
+    return None if batch_size == problem.size else int(batch_size)
+
+
+def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype: Any) -> tuple[dict, dict, tuple]:
+    """The hyper-parameters that all lanes share, those of each lane's own, and the static ones."""
+    name = getattr(optimizer, "__name__", str(optimizer))
+    parameters = inspect.signature(optimizer).parameters
+    for given in hyper:
+        if given not in parameters:
+            near = difflib.get_close_matches(given, parameters, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"hyper has {given!r}, which {name} does not take: did you mean {near!r}? "
+                f"It takes {', '.join(parameters)}"
+            )
+    missing = [
+        p
+        for p, v in parameters.items()
+        if v.default is v.empty and v.kind is v.POSITIONAL_OR_KEYWORD and p not in hyper
+    ]
+    if missing:
+        raise ValueError(f"hyper lacks {', '.join(missing)}, which {name} needs: add hyper={{{missing[0]!r}: ...}}")
+    shared: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    options: list[tuple[str, Any]] = []
+    for given, value in hyper.items():
+        if value is None or isinstance(value, bool) or callable(value):
+            options.append((given, value))
+            continue
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu" or array.shape not in ((), (lanes,)):
+            raise ValueError(
+                f"{given} is {value!r:.60}: give one number, or an array of one number for each of {lanes} lanes"
+            )
+        if not np.all(np.isfinite(array)) or (given == "learning_rate" and np.any(array < 0)):
+            raise ValueError(
+                f"{given} is {value!r:.60}: it must be finite{' and not negative' * (given == 'learning_rate')}"
+            )
+        (own if array.ndim else shared)[given] = array.astype(dtype)
+    return shared, own, tuple(sorted(options))

@@ -1,0 +1,82 @@
+"""Numbers with their uncertainty: a mean and its standard error, a share and its Wilson interval."""
+
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class Estimate(NamedTuple):
+    """A random estimate: scalars or arrays of one shape."""
+
+    mean: Any
+    standard_error: Any  # standard deviation of `mean`, not of one sample
+
+    def interval(self, level: float = 0.95) -> tuple[Any, Any]:
+        """(lower, upper) = mean -+ z standard_error, which covers the true mean with probability `level`.
+
+        Normal quantile: for few samples (below about 30) of an unknown spread it covers a little less.
+        """
+        half = _quantile(level) * self.standard_error
+        return self.mean - half, self.mean + half
+
+
+class Proportion(NamedTuple):
+    """Shares estimated from counts, with a Wilson interval: arrays of the counts' shape."""
+
+    share: Any  # successes / trials
+    lower: Any
+    upper: Any
+    standard_error: Any  # sqrt(share (1 - share) / trials): 0 at shares 0 and 1, where only the interval is honest
+
+
+def from_samples(samples: Any, axis: int = 0) -> Estimate:
+    """Mean of independent samples along `axis`, with standard error s / sqrt(n), s^2 = sum (x - mean)^2 / (n - 1).
+
+    NumPy arrays and lists are summed in float64; a JAX array keeps its dtype and may be traced.
+    """
+    host = not isinstance(samples, jax.Array)
+    values = np.asarray(samples, np.float64) if host else samples
+    count = values.shape[axis] if values.ndim else 1
+    if count < 2:
+        raise ValueError(f"samples has {count} entries along axis {axis}: a standard error needs at least 2")
+    return Estimate(values.mean(axis), values.std(axis, ddof=1) / count**0.5)
+
+
+def proportion(successes: Any, trials: Any, level: float = 0.95) -> Proportion:
+    """Shares k/n of `successes` k among `trials` n with Wilson's interval, elementwise on broadcast arrays.
+
+        (k + z^2/2 -+ z sqrt(k (n - k) / n + z^2/4)) / (n + z^2),   z the two-sided normal quantile of `level`
+
+    These are the shares whose own standard error reaches the observed one, so the interval stays inside [0, 1] and
+    has a width at k = 0 and k = n. Coverage is `level` on average over shares, and lower for some shares near 0 or 1.
+
+    Source: Wilson, J. Amer. Statist. Assoc. 22 (1927) 209-212; Brown, Cai, DasGupta, Statist. Sci. 16 (2001) eq. (4).
+    """
+    z = _quantile(level)
+    k, n = np.broadcast_arrays(_counts(successes, "successes"), _counts(trials, "trials"))
+    if np.any(n == 0):
+        raise ValueError(f"trials is 0 in {np.sum(n == 0)} places: a share needs at least one trial, so leave those out")
+    if np.any(k > n):
+        raise ValueError(f"successes exceed trials in {np.sum(k > n)} places: give counts with successes <= trials")
+    share, centre = k / n, k + z**2 / 2
+    half = z * np.sqrt(k * (n - k) / n + z**2 / 4)
+    lower = np.where(k == 0, 0.0, (centre - half) / (n + z**2))  # the ends are exact; rounding would miss them
+    upper = np.where(k == n, 1.0, (centre + half) / (n + z**2))
+    return Proportion(share, lower[()], upper[()], np.sqrt(share * (1 - share) / n))
+
+
+def _quantile(level: float) -> float:
+    """z with P(|normal| < z) = level."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: give the coverage as a number between 0 and 1, such as 0.95")
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _counts(values: Any, argument: str) -> np.ndarray:
+    counts = np.asarray(values, np.float64)  # integers up to 2^53 are exact, and k (n - k) cannot wrap around
+    wrong = ~((counts >= 0) & (counts == np.floor(counts)) & np.isfinite(counts))
+    if np.any(wrong):
+        raise ValueError(f"{argument} holds {counts[wrong].ravel()[0]}: give counts, whole numbers of at least 0")
+    return counts

@@ -1,0 +1,109 @@
+"""How the inner loop of runs is compiled: fast on the CPU, plain elsewhere.
+
+XLA's CPU compiler makes a pass over memory for each output of each step. Two things help, and neither changes a result:
+a step that stays a function of its own, and tiles of lanes that take all their steps while they are in cache. Both rest
+on attributes that XLA reads (`inlineable`, `xla_cpu_small_call`); an XLA that does not know them ignores them.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend import core as jaxprs
+
+PyTree = Any
+
+UNROLLED = 4  # steps a turn of a run's inner loop
+TILE = 2048  # lanes whose runs stay in a core's caches while they take all their steps
+MOST_OPERATIONS = 1500  # in one function: compiling 1300 takes 3 s, 3200 takes 50
+SCALAR = frozenset(
+    "abs add add_any and broadcast_in_dim clamp convert_element_type copy cos custom_jvp_call custom_vjp_call div "
+    "eq exp exp2 expm1 ge gt integer_pow is_finite jit le log log1p logistic lt max min mul ne neg not or pjit pow "
+    "reduce_and reduce_max reduce_min reduce_or reduce_sum rem reshape rsqrt select_n sign sin sqrt square squeeze "
+    "stop_gradient sub tan tanh while xor".split()
+)
+
+
+def repeat(step: Callable[[PyTree], PyTree], state: PyTree, start: Any, stop: Any) -> PyTree:
+    """`step` applied stop - start times.
+
+    On the CPU each step stays a function of its own: inlined, XLA would compute what two outputs share once for each of
+    them, again at every unrolled step. `UNROLLED` calls a turn let the buffers alternate instead of being copied.
+    """
+    one = outlined(step, state)
+
+    def several(_: Any, state: PyTree) -> PyTree:
+        for _ in range(UNROLLED):
+            state = one(state)
+        return state
+
+    count = jnp.asarray(stop - start)
+    turns = jax.lax.div(count, jnp.full_like(count, UNROLLED))
+    state = jax.lax.fori_loop(0, turns, several, state)
+    return jax.lax.fori_loop(turns * UNROLLED, count, lambda _, state: one(state), state)
+
+
+def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
+    """`mapped(key, lanes, shared, *rest) -> (lanes, shared)`, a tile of lanes after the other where that is faster.
+
+    On the CPU, a run of scalar steps over `TILE` lanes is compiled to one function whose state stays in cache; without
+    it every operation of every step is a pass over the block, dispatched by itself.
+    """
+
+    def run(key: Any, lanes: PyTree, shared: PyTree, *rest: PyTree) -> tuple[PyTree, PyTree]:
+        if width % TILE or width == TILE:
+            return mapped(key, lanes, shared, *rest)
+        tiles = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, TILE, *leaf.shape[1:]), (key if key_axis == 0 else (), lanes)
+        )
+        own, first = jax.tree.map(lambda leaf: leaf[0], tiles)
+        sample = own if key_axis == 0 else key, first, shared, *rest
+        if not scalar_steps(mapped, *sample):
+            return mapped(key, lanes, shared, *rest)
+        kernel = outlined(mapped, *sample, xla_cpu_small_call="true")
+
+        def tile(_: PyTree, part: tuple) -> tuple[PyTree, PyTree]:
+            own, lanes = part
+            lanes, after = kernel(own if key_axis == 0 else key, lanes, shared, *rest)
+            return after, lanes
+
+        after, moved = jax.lax.scan(tile, shared, tiles)
+        return jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), moved, lanes), after
+
+    return run
+
+
+def scalar_steps(fn: Callable, *args: PyTree) -> bool:
+    """Whether XLA's CPU compiler makes one function of `fn` on a tile, and soon: few operations, scalar on a lane."""
+    equations = list(_equations(jax.make_jaxpr(fn)(*args).jaxpr))
+    return len(equations) <= MOST_OPERATIONS and all(
+        equation.primitive.name in SCALAR and all(math.prod(out.aval.shape) <= TILE for out in equation.outvars)
+        for equation in equations
+    )
+
+
+def outlined(fn: Callable, *args: PyTree, **attributes: str) -> Callable:
+    """`fn`, for arguments like these, as a call that XLA's CPU compiler does not inline; elsewhere `fn`."""
+    if jax.default_backend() != "cpu":
+        return fn
+    # Traced before the attributes are set, or every jitted function inside would become a call of its own.
+    traced, result = jax.make_jaxpr(fn, return_shape=True)(*args)
+    inner = jax.jit(jaxprs.jaxpr_as_fun(traced))
+
+    def call(*args: PyTree) -> PyTree:
+        with set_xla_metadata(inlineable="false", **attributes):
+            leaves = inner(*jax.tree.leaves(args))
+        return jax.tree.structure(result).unflatten(leaves)
+
+    return call
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr and of those inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs.jaxprs_in_params(equation.params):
+            yield from _equations(inner)
