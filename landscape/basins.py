@@ -1,7 +1,6 @@
 """What becomes of a run, and the map of it over many starts: basins of attraction, for any optimizer and batch size."""
 
 import dataclasses
-import enum
 from typing import Any, NamedTuple
 
 import jax
@@ -10,10 +9,12 @@ import numpy as np
 import optax
 
 from landscape import descent, hessian, smallmatrix
+from landscape.codes import Coded
 from landscape.estimate import Proportion, proportion
 from landscape.plane import Grid
 from landscape.problem import Problem, float_dtype, parameter_count
 from landscape.process import Process
+from landscape.starts import checked_count, checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any
@@ -23,30 +24,15 @@ RADIUS = 1e6  # a run farther than this from the origin, in units of 1 + its sta
 LONGEST = 64  # steps of the longest cycle that is looked for
 
 
-class Outcome(enum.IntEnum):
-    """What a run has come to; `sentence` says what that means and what to do about it."""
+class Outcome(Coded):
+    """What a run has come to."""
 
-    SETTLED = 0
-    SADDLE = 1
-    CYCLE = 2
-    HOVERING = 3
-    UNSETTLED = 4
-    DIVERGED = 5
-
-    @property
-    def sentence(self) -> str:
-        """What it means and what to do."""
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Outcome.SETTLED: "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative.",
-    Outcome.SADDLE: "It rests at a saddle: below tolerance, with a negative eigenvalue. A perturbation would free it.",
-    Outcome.CYCLE: "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it.",
-    Outcome.HOVERING: "Minibatch noise keeps it moving; `branch` is the minimum gradient flow reaches from its end.",
-    Outcome.UNSETTLED: "It is bounded and still moving when the steps run out: give more steps, or suspect chaos.",
-    Outcome.DIVERGED: "It left every bounded region, or is no longer finite: a smaller learning rate is needed.",
-}
+    SETTLED = 0, "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative."
+    SADDLE = 1, "It rests at a saddle: below tolerance, with a negative eigenvalue. A perturbation would free it."
+    CYCLE = 2, "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it."
+    HOVERING = 3, "Minibatch noise keeps it moving; `branch` is the minimum that gradient flow reaches from its end."
+    UNSETTLED = 4, "It is bounded and still moving when the steps run out: give more steps, or suspect chaos."
+    DIVERGED = 5, "It left every bounded region, or is no longer finite: a smaller learning rate is needed."
 
 
 class Ends(NamedTuple):
@@ -143,8 +129,8 @@ def map(
         raise ValueError(
             f"the problem has {size} parameters: outcomes need its Hessian at each check, so {LARGEST} is the limit"
         )
-    descent.checked_steps(steps, ())
-    starts, _ = descent.checked_starts(problem, starts)
+    checked_count("steps", steps)
+    starts, _ = checked_starts(problem, starts)
     points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, ())
     problem = problem.astype(float_dtype(points))
     randomness = {"key": key, "seeds": seeds} if method.batch_size else {}

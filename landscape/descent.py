@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from landscape.loops import repeat
+from landscape.loops import by_reciprocals, repeat
 from landscape.plane import Grid
-from landscape.problem import Problem, checked_point, float_dtype, is_float
+from landscape.problem import Problem, float_dtype, is_float
 from landscape.process import Process
+from landscape.starts import checked_count, checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any
@@ -171,11 +172,13 @@ def advance(
     lane, counts = state
     optimizer = _optimizer(static, hyper | lane.hyper)
 
+    def direction(gradient: PyTree, memory: PyTree, params: PyTree, value: jax.Array) -> tuple[PyTree, PyTree]:
+        return optimizer.update(gradient, memory, params, value=value, grad=gradient, value_fn=problem.at)
+
     def update(moving: tuple, data: PyTree) -> tuple:
         params, floats, counts = moving
         value, gradient = jax.value_and_grad(problem.loss)(params, data)
-        memory = _merged(floats, counts)
-        steps, memory = optimizer.update(gradient, memory, params, value=value, grad=gradient, value_fn=problem.loss)
+        steps, memory = by_reciprocals(direction)(gradient, _merged(floats, counts), params, value)
         return optax.apply_updates(params, steps), _floats(memory), _integers(memory)
 
     moving = (lane.params, lane.memory, counts)
@@ -251,28 +254,9 @@ def _merged(floats: PyTree, integers: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: b if a is None else a, floats, integers, is_leaf=lambda leaf: leaf is None)
 
 
-def checked_starts(problem: Problem, starts: PyTree) -> tuple[PyTree, bool]:
-    """The starts with a leading axis of lanes (or the grid), and whether they were one point without it."""
-    if isinstance(starts, Grid):
-        return starts, False
-    starts = checked_point(starts, "starts")
-    wanted, found = jax.tree.structure(problem.reference), jax.tree.structure(starts)
-    if wanted != found:
-        raise ValueError(f"starts is a {found}: it must be like the problem's point, {wanted}")
-    ranks = {
-        np.ndim(s) - np.ndim(r)
-        for s, r in zip(jax.tree.leaves(starts), jax.tree.leaves(problem.reference), strict=True)
-    }
-    if ranks not in ({0}, {1}):
-        raise ValueError("starts must have the shapes of one point, or those with one leading axis of lanes")
-    single = ranks == {0}
-    return (jax.tree.map(lambda leaf: np.asarray(leaf)[None], starts) if single else starts), single
-
-
 def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
     """The steps to observe, increasing; raises unless they and `steps` make sense."""
-    if not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps is {steps!r}: give a whole number of updates, 1 or more")
+    checked_count("steps", steps)
     watched = tuple(sorted({int(step) for step in observe_at}))
     if watched and not 0 <= watched[0] <= watched[-1] <= steps:
         raise ValueError(f"observe_at has {watched[0]} to {watched[-1]}: steps lie from 0 to {steps}")

@@ -57,7 +57,7 @@ def proportion(successes: Any, trials: Any, level: float = 0.95) -> Proportion:
     z = _quantile(level)
     k, n = np.broadcast_arrays(_counts(successes, "successes"), _counts(trials, "trials"))
     if np.any(n == 0):
-        raise ValueError(f"trials is 0 in {np.sum(n == 0)} places: a share needs at least one trial, so leave those out")
+        raise ValueError(f"trials is 0 in {np.sum(n == 0)} places: a share needs a trial, so leave those out")
     if np.any(k > n):
         raise ValueError(f"successes exceed trials in {np.sum(k > n)} places: give counts with successes <= trials")
     share, centre = k / n, k + z**2 / 2

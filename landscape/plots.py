@@ -151,23 +151,33 @@ def basins(record: Any, ax: Axes | None = None) -> Axes:
 # Things drawn on top ------------------------------------------------------------------------------------------------
 
 
-def points(places: Any, kinds: Sequence[str], ax: Axes | None = None) -> Axes:
-    """One marker a point, its shape and colour by kind: `places` (n, 2), `kinds` n names."""
+def points(places: Any, kinds: Sequence[str], ax: Axes | None = None, *, size: float = 90) -> Axes:
+    """One marker a point, its shape and colour by the kind's first word: `places` (n, 2), `kinds` n names."""
     ax = axis(ax)
     places = np.asarray(places, float).reshape(-1, 2)
     for kind in dict.fromkeys(kinds):
-        marker, colour = MARKERS.get(kind, OTHER_MARKER)
+        marker, colour = MARKERS.get(kind.split()[0], OTHER_MARKER)
         x, y = places[[other == kind for other in kinds]].T
-        ax.scatter(x, y, marker=marker, s=90, color=colour, edgecolor=BLACK, linewidth=1, label=kind, zorder=5)
+        ax.scatter(x, y, marker=marker, s=size, color=colour, edgecolor=BLACK, linewidth=1, label=kind, zorder=5)
     return legend(ax)
 
 
 def critical_points(record: Any, ax: Axes | None = None) -> Axes:
-    """A `critical.Catalogue` of a problem with two parameters: each entry at its `params`, marked by its `kind`."""
-    places = [np.concatenate([np.ravel(leaf) for leaf in entry.params]) for entry in record.entries]
-    if any(place.size != 2 for place in places):
-        raise ValueError(f"the catalogue's points have {places[0].size} parameters: a picture needs problems of 2")
-    return points(places, [str(entry.kind) for entry in record.entries], ax)
+    """A `critical.Catalogue` of a problem with two parameters: its points, and the members found of its sets.
+
+    The limits of the axis stay as they are: members of a valley may lie far outside the plane that is drawn.
+    """
+    ax = axis(ax)
+    drawn, limits = ax.has_data(), ax.axis()
+    for entry in record.entries:
+        members = entry.members.values() if isinstance(entry.members, dict) else entry.members
+        places = np.stack([np.asarray(leaf, float) for leaf in members], axis=1)
+        if places.shape != (len(places), 2):
+            raise ValueError(f"the catalogue's points have {places[0].size} parameters: a picture needs problems of 2")
+        points(places, [str(entry)] * len(places), ax, size=25 if entry.dimension else 90)
+    if drawn:
+        ax.axis(limits)
+    return ax
 
 
 def path(places: Any, ax: Axes | None = None, *, label: str = "path", colour: str = VERMILION) -> Axes:

@@ -111,8 +111,8 @@ def evaluate(
     size = parameter_count(grid.origin)
     if full and size > LARGEST:
         raise ValueError(
-            f"full is asked of {size} parameters, {size}² entries a point, where {LARGEST} is the limit: leave it out for"
-            f" the {len(grid.axes)}x{len(grid.axes)} Hessian of the grid's own coordinates"
+            f"full is asked of {size} parameters, {size}² entries a point, where {LARGEST} is the limit: leave it out "
+            f"for the {len(grid.axes)}x{len(grid.axes)} Hessian of the grid's own coordinates"
         )
     if block is None:
         block = lanes_within(FUNCTION_BLOCK, (grid.origin, problem.data))

@@ -9,7 +9,9 @@ through. In memory a record's lanes come last, so that each scalar of a point's 
 arrays handed back are views with lanes first.
 """
 
+import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -124,13 +126,23 @@ def _plan(fn: Any, points: PyTree, args: tuple, key: Any, seeds: Any, static: An
     if isinstance(fn, Process):
         _check_schedule(fn)
     key, seeds, one_key = _keys(key, seeds, count)
-    point = (
-        jax.eval_shape(points.point, 0) if lazy else jax.eval_shape(lambda p: jax.tree.map(lambda x: x[0], p), stacked)
-    )
+    point = (_first if lazy else _row).eval_shape(points if lazy else stacked)
     template = _template(fn, static, key, point, args)
-    size = _block_size(block, point, PROCESS_BLOCK if isinstance(fn, Process) else FUNCTION_BLOCK)
+    size = _block_size(block, point, PROCESS_BLOCK if isinstance(fn, Process) else FUNCTION_BLOCK, count)
     ours = Ours(points if lazy else None, key, count, args)
     return _Plan(fn, static, stacked, seeds, ours, one_key, count, size, template)
+
+
+@jax.jit
+def _first(source: Any) -> PyTree:
+    """The first point of a lazy source."""
+    return source.point(0)
+
+
+@jax.jit
+def _row(stacked: PyTree) -> PyTree:
+    """The first of stacked points."""
+    return jax.tree.map(lambda leaf: leaf[0], stacked)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -201,12 +213,19 @@ def _keys(key: Any, seeds: Any, count: int) -> tuple[Any, np.ndarray | None, boo
     return key, seeds.astype(np.uint32), False
 
 
-def _block_size(block: int | None, point: PyTree, room: int) -> int:
+def _block_size(block: int | None, point: PyTree, room: int, lanes: int) -> int:
     if block is None:
-        return lanes_within(room, point)
+        # An eighth of all lanes leaves each device some blocks; 64 scalar lanes are one for a processor's vectors.
+        scalars = all(leaf.ndim == 0 for leaf in jax.tree.leaves(point))
+        return min(lanes_within(room, point), max(64 if scalars else 1, _power_of_two(lanes / 8)))
     if not isinstance(block, int | np.integer) or block < 1 or (block % 64 and block & (block - 1)):
         raise ValueError(f"block is {block}: it must be a multiple of 64, or a power of two below that")
     return int(block)
+
+
+def _power_of_two(number: float) -> int:
+    """The least power of two that is no smaller."""
+    return 1 << max(0, math.ceil(number) - 1).bit_length()
 
 
 def lanes_within(room: int, lane: PyTree) -> int:
@@ -235,27 +254,28 @@ def _specification(plan: _Plan) -> dict[str, Any]:
 
 def _work(plan: _Plan, output: Any, pending: list[int], tick: Callable[[float], Any]) -> None:
     """Compute the pending blocks, one a device at a time; write each round while the next one runs."""
-    # Never one of several: XLA compiles a program for one device differently, so that a block resumed alone would differ
-    # in its last bits (Adam on the toy does).
-    devices = jax.local_devices()[: max(2, len(pending))]
+    # As many as the whole sweep has blocks, not as are pending: XLA compiles for one device otherwise than for two, and
+    # a block that is resumed alone must come out the same.
+    devices = jax.local_devices()[: -(-plan.lanes // plan.size)]
     mesh = Mesh(np.array(devices), ("lane",), axis_types=(AxisType.Auto,))
     process = plan.fn if isinstance(plan.fn, Process) else None
     ours = jax.device_put(plan.ours, NamedSharding(mesh, P()))  # once, wherever the caller's arrays are
     layout = Layout(_compiled(plan.fn), plan.static, mesh, plan.size, plan.one_key, jax.default_backend() == "cpu")
     pace = runs.Pace()
     ready: tuple[list[int], PyTree] | None = None
-    for first in range(0, len(pending), mesh.size):
-        blocks = pending[first : first + mesh.size]
-        mine = _inputs(plan, mesh, blocks)
-        if process:
-            width = sum(output.width(block) for block in blocks)
-            over, seen = partial(_advanced, tick, width), partial(_watch, output, blocks)
-            record = runs.run(process, layout, mine, ours, pace, over, seen)
-        else:
-            record = _map(layout, mine, ours)
-        _write(plan, output, ready, tick)
-        ready = blocks, record
-    _write(plan, output, ready, tick)
+    with _Writer(plan, output, tick) as writer:
+        for first in range(0, len(pending), mesh.size):
+            blocks = pending[first : first + mesh.size]
+            mine = _inputs(plan, mesh, blocks)
+            if process:
+                width = sum(output.width(block) for block in blocks)
+                over, seen = partial(_advanced, tick, width), partial(_watch, output, blocks)
+                record = runs.run(process, layout, mine, ours, pace, over, seen)
+            else:
+                record = _map(layout, mine, ours)
+            writer.take(ready)
+            ready = blocks, record
+        writer.take(ready)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -289,17 +309,38 @@ def _watch(output: Any, blocks: list[int], index: int, observation: PyTree) -> N
         output.put(block, (None, _on_device(observation, device)), index)
 
 
-def _write(plan: _Plan, output: Any, ready: tuple[list[int], PyTree] | None, tick: Callable[[float], Any]) -> None:
-    if ready is None:
-        return
-    blocks, record = ready
-    runs.wait(record)
-    for device, block in enumerate(blocks):
-        part = _on_device(record, device)
-        output.put(block, (part, None) if isinstance(plan.fn, Process) else part)
-        output.finish(block)
-        if not isinstance(plan.fn, Process):
-            tick(output.width(block))
+class _Writer:
+    """Writes rounds in a thread of its own, one behind: dispatching the next may keep the main thread from it."""
+
+    def __init__(self, plan: _Plan, output: Any, tick: Callable[[float], Any]):
+        self.plan, self.output, self.tick = plan, output, tick
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        self._thread.shutdown()
+        if kind is None and self._last is not None:
+            self._last.result()
+
+    def take(self, ready: tuple[list[int], PyTree] | None) -> None:
+        """Wait for this round, then hand it over; at most one is on its way, so that memory stays bounded."""
+        if ready is None:
+            return
+        runs.wait(ready[1])
+        if self._last is not None:
+            self._last.result()
+        self._last = self._thread.submit(self._write, *ready)
+
+    def _write(self, blocks: list[int], record: PyTree) -> None:
+        for device, block in enumerate(blocks):
+            part = _on_device(record, device)
+            self.output.put(block, (part, None) if isinstance(self.plan.fn, Process) else part)
+            self.output.finish(block)
+            if not isinstance(self.plan.fn, Process):
+                self.tick(self.output.width(block))
 
 
 def _on_device(record: PyTree, device: int) -> PyTree:

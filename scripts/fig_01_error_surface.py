@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
 import landscape as ls
@@ -27,15 +26,17 @@ CAPTION = Caption(
         "eigenvectors ({saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) and ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f}). Along the first the loss falls from 1 to {marked_loss[0]:.3f}, "
         "{marked_loss[1]:.3f} and {marked_loss[2]:.2f} at distance s = 0.1, 0.5 and 1, as (1 - s²/2)² says; it "
-        "reaches the minimum (1, 1) at s = √2. Along the second it rises. Gradient descent from {starts} random "
-        "starts ended below a loss of {zero_loss:.0e} in {count} cases: there the eigenvalues are 2(w1² + w2²), to "
-        "within {steep_error:.0e} of it, and 0, never above {largest_flat:.0e} in size.",
+        "reaches the minimum (1, 1) at s = √2. Along the second it rises. Newton's method from {starts} random starts "
+        "finds {entries} critical sets: the saddle, hit {saddle_hits} times, and one valley of minima with {branches} "
+        "branches, hit {valley_hits} times. On the valley the eigenvalues are 2(w1² + w2²), to within "
+        "{steep_error:.0e} of it, and 0, never above {largest_flat:.0e} in size.",
         "原点处的特征值为 {saddle_eigenvalues[0]:.0f} 和 {saddle_eigenvalues[1]:.0f}，特征向量为 ("
         "{saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) 和 ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f})。沿前者，损失从 1 降到 {marked_loss[0]:.3f}、{marked_loss[1]:.3f} 和 "
         "{marked_loss[2]:.2f}（距离 s = 0.1、0.5 和 1），与 (1 - s²/2)² 一致，并在 s = √2 处到达极小值 (1, 1)；沿后者，"
-        "损失上升。从 {starts} 个随机起点做梯度下降，其中 {count} 个终点的损失低于 {zero_loss:.0e}：那里的特征值一个"
-        "是 2(w1² + w2²)（误差不超过 {steep_error:.0e}），另一个是 0（绝对值从不超过 {largest_flat:.0e}）。",
+        "损失上升。用牛顿法从 {starts} 个随机起点出发，找到 {entries} 个临界集：鞍点（命中 {saddle_hits} 次），以及一条有 "
+        "{branches} 支的极小值山谷（命中 {valley_hits} 次）。山谷上的特征值一个是 2(w1² + w2²)（相对误差不超过 "
+        "{steep_error:.0e}），另一个是 0（绝对值从不超过 {largest_flat:.0e}）。",
     ),
     caveat=Text(
         "A correction: at every minimum of this network one eigenvalue is exactly 0, because w1·w2 = 1 is a whole "
@@ -49,50 +50,43 @@ CAPTION = Caption(
 
 SIDE = 2.0  # of the square, from its centre
 MARKED = (0.1, 0.5, 1.0)  # the chapter's distances from the saddle
-LEARNING_RATE = 0.1  # below the least critical rate of the square, 0.2 at its corners (2, -2) and (-2, 2)
-ZERO_LOSS = 1e-12  # below it a float32 residual, too, is nothing but rounding
 
 
-class Curvature(NamedTuple):
+class Local(NamedTuple):
     loss: jax.Array  # ()
+    hessian: jax.Array  # (2, 2)
     eigenvalues: jax.Array  # (2,) ascending
-    vectors: jax.Array  # (2, 2) one a row
 
 
-def curvature(params, problem):
+def local(params, problem):
     loss, _, rows = ls.hessian.derivatives(lambda w: problem.at(Weights(*w)), params)
-    values, vectors = ls.smallmatrix.eigh(rows)
-    return Curvature(loss, jnp.stack(values), jnp.stack([jnp.stack(vector) for vector in vectors]))
+    return Local(loss, jnp.array(rows), jnp.stack(ls.smallmatrix.eigenvalues(rows)))
 
 
 def measure(points, problem):
-    return ls.sweep.sweep(curvature, Weights(*np.asarray(points, np.float64).T), problem)
+    return ls.sweep.sweep(local, Weights(*np.asarray(points, np.float64).T), problem)
 
 
-def descended(problem, count):
-    """Where gradient descent ends, from random starts in the square."""
-    starts = Weights(*np.random.default_rng(0).uniform(-SIDE, SIDE, (2, count)))
-    run = ls.descent.run(problem, starts, optimizer=optax.sgd, hyper={"learning_rate": LEARNING_RATE}, steps=1000)
-    return np.stack(run.end.params, axis=-1)
-
-
-def compute(side=201, count=400):
+def compute(side=201, count=512):
     toy = ls.problems.two_weight()
     grid = ls.plane.box(toy, w1=(-SIDE, SIDE, side), w2=(-SIDE, SIDE, side))
     loss = ls.surface.evaluate(toy, grid, ("loss",)).loss
-    saddle = measure([[0, 0]], toy)
-    vectors = saddle.vectors[0] * np.sign(saddle.vectors[0][:, :1])  # signs carry no meaning: let both point right
+    catalogue = ls.critical.find(toy, Weights(*np.random.default_rng(0).uniform(-SIDE, SIDE, (2, count))))
+    valley, saddle = catalogue
+    values, vectors = np.linalg.eigh(measure(np.stack(saddle.params)[None], toy).hessian[0])
+    vectors = vectors.T * np.sign(vectors[:1]).T  # signs carry no meaning: let both point right
+    found = np.stack(catalogue.ends.params, axis=-1)[catalogue.ends.status == ls.critical.Status.DEGENERATE]
+    minima = found[np.max(np.abs(found), axis=1) <= SIDE]
+    eigenvalues = measure(minima, toy).eigenvalues
     distance = np.linspace(0, np.sqrt(2), 29)
-    minima = descended(toy, count)
-    found = measure(minima, toy)
-    steep = 2 * np.sum(minima**2, axis=1)
     return {
         "w1": grid.axes[0],
         "w2": grid.axes[1],
         "loss": loss,
         "highest": loss.max(),
         "top": 2.0,
-        "saddle_eigenvalues": saddle.eigenvalues[0],
+        "saddle": np.stack(saddle.params),
+        "saddle_eigenvalues": values,
         "saddle_vectors": vectors,
         "distance": distance,
         "down": measure(distance[:, None] * vectors[0], toy).loss,
@@ -100,12 +94,14 @@ def compute(side=201, count=400):
         "marked": np.array(MARKED),
         "marked_loss": measure(np.array(MARKED)[:, None] * vectors[0], toy).loss,
         "minima": minima,
-        "minima_eigenvalues": found.eigenvalues,
+        "minima_eigenvalues": eigenvalues,
         "starts": count,
-        "zero_loss": ZERO_LOSS,
-        "count": np.sum(found.loss < ZERO_LOSS),
-        "steep_error": np.max(np.abs(found.eigenvalues[:, 1] / steep - 1)),
-        "largest_flat": np.max(np.abs(found.eigenvalues[:, 0])),
+        "entries": len(catalogue),
+        "branches": valley.branches,
+        "valley_hits": valley.hits,
+        "saddle_hits": saddle.hits,
+        "steep_error": np.max(np.abs(eigenvalues[:, 1] / (2 * np.sum(minima**2, axis=1)) - 1)),
+        "largest_flat": np.max(np.abs(eigenvalues[:, 0])),
     }
 
 
@@ -149,13 +145,13 @@ def draw_plane(record, ax):
     plots.surface(field_of(record), ax)
     plots.theory(*valley(), ax, label="$w_1 w_2 = 1$ (theory)")
     style = {"markersize": 5, "color": plots.YELLOW, "markeredgecolor": "black", "markeredgewidth": 0.7}
-    ax.plot(*record["minima"][::8].T, "o", **style, label="minima found (1 in 8)", zorder=4)
+    ax.plot(*record["minima"][::8].T, "o", **style, label="minima found by Newton (1 in 8)", zorder=4)
     arrow = {"arrowstyle": "<|-|>", "color": "white", "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
     for value, vector, side in zip(record["saddle_eigenvalues"], record["saddle_vectors"], (-1, 1), strict=True):
         ax.annotate("", 0.8 * vector, -0.8 * vector, arrowprops=arrow)
         ax.annotate(rf"$\lambda = {value:+.0f}$", 0.85 * side * vector, color="white", va="top")
     plots.path(record["distance"][:, None] * record["saddle_vectors"][0], ax, label=r"way out, along $\lambda = -2$")
-    plots.points([[0, 0]], ["saddle"], ax)
+    plots.points(record["saddle"], ["saddle"], ax)
     ax.set_title("critical points, eigenvectors at the saddle")
 
 
@@ -174,7 +170,7 @@ def draw_escape(record, ax):
 
 
 def draw_bend(record, ax):
-    w1, eigenvalues = np.abs(record["minima"][:, 0]), record["minima_eigenvalues"]
+    w1, eigenvalues = np.abs(record["minima"][::4, 0]), record["minima_eigenvalues"][::4]
     ax.plot(w1, eigenvalues[:, 1], "o", color=plots.BLUE, markersize=4, label="larger eigenvalue")
     ax.plot(w1, eigenvalues[:, 0], "s", color=plots.VERMILION, markersize=4, label="smaller eigenvalue")
     exact = np.geomspace(w1.min(), w1.max(), 200)

@@ -20,33 +20,35 @@ CAPTION = Caption(
         "梯度下降沿坡走到极小值；加上动量后，它像一个会继续滚动的球，能越过鞍点和小坡。",
     ),
     measured=Text(
-        "Gradient descent at learning rate η = {rates[0]:g}, {rates[1]:g} and {rates[2]:g} (top): of {count:,} random "
-        "starts in the box |w1|, |w2| < √(2/η), {share[0]:.2%} [{lower[0]:.2%}, {upper[0]:.2%}], {share[1]:.2%} "
-        "[{lower[1]:.2%}, {upper[1]:.2%}] and {share[2]:.2%} [{lower[2]:.2%}, {upper[2]:.2%}] reach a minimum (95 % "
-        "intervals); theory says (π/4)√(1 - η²) = {exact[0]:.2%}, {exact[1]:.2%} and {exact[2]:.2%}. The black ellipse "
-        "is exact (Liang & Montúfar 2025): {contradictions} of these starts contradict it and {undecided} stay "
-        "undecided ({aside} within 1e-6 of the ellipse are set aside). The straight line w1 = -w2, which runs into the "
-        "saddle, and the curve w1·w2 = 1 + 1/(2η), which one step throws onto that line, separate the two branches of "
-        "minima; nearer to the ellipse follow ever finer pieces. Momentum 0.9 at the same rates (bottom): "
-        "{momentum[0]:.1%}, {momentum[1]:.1%} and {momentum[2]:.1%} reach a minimum, and the edge is frayed.",
-        "学习率 η = {rates[0]:g}、{rates[1]:g}、{rates[2]:g} 的梯度下降（上排）：在方框 |w1|, |w2| < √(2/η) 内随机取 {count:,} "
-        "个起点，到达极小值的比例为 {share[0]:.2%} [{lower[0]:.2%}, {upper[0]:.2%}]、{share[1]:.2%} [{lower[1]:.2%}, "
-        "{upper[1]:.2%}]、{share[2]:.2%} [{lower[2]:.2%}, {upper[2]:.2%}]（95% 区间）；理论值 (π/4)√(1 - η²) = "
-        "{exact[0]:.2%}、{exact[1]:.2%}、{exact[2]:.2%}。黑色椭圆是精确的（Liang & Montúfar 2025）：与它矛盾的起点有 "
-        "{contradictions} 个，未能判定的有 {undecided} 个（距椭圆不到 1e-6 的 {aside} 个不计）。通向鞍点的直线 w1 = -w2，"
-        "以及一步之后落到这条直线上的曲线 w1·w2 = 1 + 1/(2η)，把两支极小值的吸引域分开；越靠近椭圆，碎片越细。同样的学"
-        "习率加上动量 0.9（下排）：到达极小值的比例为 {momentum[0]:.1%}、{momentum[1]:.1%}、{momentum[2]:.1%}，边缘变得破碎。",
+        "Gradient descent at learning rate η = {rates[0]:g}, {rates[1]:g} and {rates[2]:g} (top): of {count:,} "
+        "random starts in the box |w1|, |w2| < √(2/η), {share[0]:.2%} [{lower[0]:.2%}, {upper[0]:.2%}], "
+        "{share[1]:.2%} [{lower[1]:.2%}, {upper[1]:.2%}] and {share[2]:.2%} [{lower[2]:.2%}, {upper[2]:.2%}] reach "
+        "a minimum (95 % intervals); theory says (π/4)√(1 - η²) = {exact[0]:.2%}, {exact[1]:.2%} and "
+        "{exact[2]:.2%}. The black ellipse is exact (Liang & Montúfar 2025): {contradictions} of these starts "
+        "contradict it and {undecided} stay undecided ({aside} within 1e-6 of the ellipse are set aside). The "
+        "straight line w1 = -w2, which runs into the saddle, and the curve w1·w2 = 1 + 1/(2η), which one step "
+        "throws onto that line, separate the two branches of minima; nearer to the ellipse follow ever finer "
+        "pieces. Momentum 0.9 at the same rates (bottom): {momentum[0]:.1%}, {momentum[1]:.1%} and "
+        "{momentum[2]:.1%} reach a minimum, and the edge is frayed; {cycles} grid points end in a cycle.",
+        "学习率 η = {rates[0]:g}、{rates[1]:g}、{rates[2]:g} 的梯度下降（上排）：在方框 |w1|, |w2| < √(2/η) 内随机"
+        "取 {count:,} 个起点，到达极小值的比例为 {share[0]:.2%} [{lower[0]:.2%}, {upper[0]:.2%}]、{share[1]:.2%} "
+        "[{lower[1]:.2%}, {upper[1]:.2%}]、{share[2]:.2%} [{lower[2]:.2%}, {upper[2]:.2%}]（95% 区间）；理论值 "
+        "(π/4)√(1 - η²) = {exact[0]:.2%}、{exact[1]:.2%}、{exact[2]:.2%}。黑色椭圆是精确的（Liang & Montúfar 2025）"
+        "：与它矛盾的起点有 {contradictions} 个，未能判定的有 {undecided} 个（距椭圆不到 1e-6 的 {aside} 个不计）。"
+        "通向鞍点的直线 w1 = -w2，以及一步之后落到这条直线上的曲线 w1·w2 = 1 + 1/(2η)，把两支极小值的吸引域分开；越"
+        "靠近椭圆，碎片越细。同样的学习率加上动量 0.9（下排）：到达极小值的比例为 {momentum[0]:.1%}、"
+        "{momentum[1]:.1%}、{momentum[2]:.1%}，边缘变得破碎；有 {cycles} 个网格点最终进入周期循环。",
     ),
     caveat=Text(
         "No exact boundary is known with momentum; the dashed ellipse there is that of plain gradient descent, for "
-        "reference. Momentum 0.9 makes steps about ten times as long: at a tenth of the rates {tenth[0]:.1%}, "
-        "{tenth[1]:.1%} and {tenth[2]:.1%} of the same starts converge, so it is the effective step, not momentum as "
-        "such, that loses starts. A run is followed for {steps:,} steps in float64. Exactly on w1 = -w2 it ends at the "
-        "saddle (the red pixels under the line): a set of no area, which rounding happens to preserve.",
-        "带动量时没有已知的精确边界；下排的虚线椭圆是普通梯度下降的，仅作参照。动量 0.9 使步长约为十倍：若学习率取十分之"
-        "一，同样的起点有 {tenth[0]:.1%}、{tenth[1]:.1%}、{tenth[2]:.1%} 收敛，可见丢失起点的是有效步长，而不是动量本身。"
-        "每次运行用 float64 跟踪 {steps:,} 步。恰好在 w1 = -w2 上的起点停在鞍点（直线下的红色像素）：这个集合面积为零，"
-        "只是舍入恰好保持了它。",
+        "reference. Momentum 0.9 makes steps about ten times as long: at a tenth of the rates {tenth[0]:.2%}, "
+        "{tenth[1]:.2%} and {tenth[2]:.2%} of the same starts converge, so it is the effective step, not momentum "
+        "as such, that loses starts. A run is followed for {steps:,} steps in float64. Exactly on w1 = -w2 it ends "
+        "at the saddle (the red pixels under the line): a set of no area, which rounding happens to preserve.",
+        "带动量时没有已知的精确边界；下排的虚线椭圆是普通梯度下降的，仅作参照。动量 0.9 使步长约为十倍：若学习率取"
+        "十分之一，同样的起点有 {tenth[0]:.2%}、{tenth[1]:.2%}、{tenth[2]:.2%} 收敛，可见丢失起点的是有效步长，而不"
+        "是动量本身。每次运行用 float64 跟踪 {steps:,} 步。恰好在 w1 = -w2 上的起点停在鞍点（直线下的红色像素）：这"
+        "个集合面积为零，只是舍入恰好保持了它。",
     ),
 )
 
@@ -101,16 +103,17 @@ def one_rate(problem, rate, side, sample, steps):
         "aside": np.sum(aside),
         "momentum": at_minimum(heavy[grid.count :]).share,
         "tenth": at_minimum(tenth).share,
+        "cycles": np.sum(heavy[: grid.count] == names.index("cycle")),
         "names": np.array(names),
     }
 
 
-def compute(side=512, count=100_000, steps=4000):
+def compute(side=448, count=100_000, steps=4000):
     sample = np.random.default_rng(0).uniform(-1, 1, (2, count))
     problem = ls.problems.two_weight()
     rows = [one_rate(problem, rate, side, sample, steps) for rate in RATES]
     record = {field: np.stack([row[field] for row in rows]) for field in rows[0]}
-    totals = {field: record[field].sum() for field in ("contradictions", "undecided", "aside")}
+    totals = {field: record[field].sum() for field in ("contradictions", "undecided", "aside", "cycles")}
     return record | totals | {"names": rows[0]["names"], "rates": np.array(RATES), "count": count, "steps": steps}
 
 
@@ -131,7 +134,7 @@ def theory(ax, rate):
 
 
 def draw(record):
-    figure = Figure(figsize=(12, 8.6), layout="constrained")
+    figure = Figure(figsize=(12, 9), layout="constrained")
     panels = figure.subplots(2, 3)
     for i, rate in enumerate(record["rates"]):
         frame = plots.Frame((record["axis"][i],) * 2, ("w1", "w2"))
@@ -140,21 +143,22 @@ def draw(record):
         theory(panels[0, i], rate)
         plots.theory(*toy.ellipse(rate), panels[1, i], label="boundary of plain GD (reference)", style="--")
         low, high, exact = (100 * record[name][i] for name in ("lower", "upper", "exact"))
-        panels[0, i].set_title(f"({'abc'[i]}) GD, $\\eta$ = {rate:g}: {low:.1f}-{high:.1f} % converge, theory {exact:.1f} %")
-        panels[1, i].set_title(f"({'def'[i]}) momentum 0.9, $\\eta$ = {rate:g}: {100 * record['momentum'][i]:.1f} % converge")
-    shared_legend(figure, panels)
+        share = f"{low:.1f} to {high:.1f} % converge, theory {exact:.1f} %"
+        panels[0, i].set_title(f"({'abc'[i]}) gradient descent, $\\eta$ = {rate:g}\n{share}", fontsize="medium")
+        share = f"{100 * record['momentum'][i]:.1f} % converge"
+        panels[1, i].set_title(f"({'def'[i]}) momentum 0.9, $\\eta$ = {rate:g}: {share}", fontsize="medium")
+    shared_legend(figure, panels.flat)
     return figure
 
 
-def shared_legend(figure, panels):
-    """One legend below for all panels, in place of one each."""
+def shared_legend(figure, maps):
+    """One legend below for all maps, in place of one each."""
     entries = {}
-    for ax in panels.flat:
-        ax.title.set_fontsize("medium")
+    for ax in maps:
         ax.get_legend().remove()
-        handles, labels = ax.get_legend_handles_labels()
-        entries = dict(zip(labels, handles, strict=True)) | entries
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, frameon=False)
+        handles, names = ax.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, frameon=False)
 
 
 if __name__ == "__main__":

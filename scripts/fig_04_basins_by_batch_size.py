@@ -15,42 +15,47 @@ from landscape.problems import toy
 CAPTION = Caption(
     title=Text("Basins by batch size: when noise decides the outcome", "批量大小与吸引域：噪声何时决定结果"),
     says=Text(
-        "A full batch takes one steady step, a small batch many noisy ones; the noise can carry a run out of a place "
-        "where the full batch would stay, and momentum carries it further.",
+        "A full batch takes one steady step, a small batch many noisy ones; the noise can carry a run out of a "
+        "place where the full batch would stay, and momentum carries it further.",
         "整批每次走稳定的一步，小批量走许多带噪声的步；噪声能把训练带出整批会停留的地方，动量则把它带得更远。",
     ),
     measured=Text(
-        "The toy on {samples} noisy samples (y = x + {noise:g} z), {steps} updates at every batch size. Without momentum "
-        "(η = {rates[0]:g}) the outcome differs from that of the full batch, averaged over the square, with probability "
-        "{share[0][0]:.1%} [{low[0][0]:.1%}, {high[0][0]:.1%}] at B = 1 and {share[0][1]:.1%} [{low[0][1]:.1%}, "
-        "{high[0][1]:.1%}] at B = 4; with momentum 0.9 (η = {rates[1]:g}) {share[1][0]:.1%} [{low[1][0]:.1%}, "
-        "{high[1][0]:.1%}] and {share[1][1]:.1%} [{low[1][1]:.1%}, {high[1][1]:.1%}] (95 % intervals over {repetitions} "
-        "repetitions). It is near 0 around the middle and large near every boundary. At B = {batches[2]} it is 0: that is "
-        "the full batch, so its place shows a cut along the dashed line instead, with the 95 % interval of each start. "
-        "Noise does not only lose starts: {gained[0]:.1%} of the square diverges with the full batch but reaches a "
-        "minimum at B = 1 more often than not ({gained[1]:.1%} at B = 4).",
-        "玩具网络，{samples} 个带噪声的样本（y = x + {noise:g} z），每种批量大小都更新 {steps} 次。不带动量（η = {rates[0]:g}）时，"
-        "结果与整批不同的概率（在正方形上平均）在 B = 1 时为 {share[0][0]:.1%} [{low[0][0]:.1%}, {high[0][0]:.1%}]，B = 4 时为 "
-        "{share[0][1]:.1%} [{low[0][1]:.1%}, {high[0][1]:.1%}]；动量 0.9（η = {rates[1]:g}）时为 {share[1][0]:.1%} "
-        "[{low[1][0]:.1%}, {high[1][0]:.1%}] 和 {share[1][1]:.1%} [{low[1][1]:.1%}, {high[1][1]:.1%}]（{repetitions} 次重复的 95% "
-        "区间）。中间几乎为 0，靠近每条边界处都很大。B = {batches[2]} 就是整批，概率为 0，所以该处改画沿虚线的剖面及每个起点的 "
-        "95% 区间。噪声并不只是丢失起点：正方形中有 {gained[0]:.1%} 在整批时发散，而在 B = 1 时多半能到达极小值（B = 4 时为 "
-        "{gained[1]:.1%}）。",
+        "The toy on {samples} noisy samples (y = x + {noise:g} z), {steps} updates at every batch size. Without "
+        "momentum (η = {rates[0]:g}) the outcome differs from that of the full batch, averaged over the square, "
+        "with probability {share[0][0]:.1%} [{low[0][0]:.1%}, {high[0][0]:.1%}] at B = 1 and {share[0][1]:.1%} "
+        "[{low[0][1]:.1%}, {high[0][1]:.1%}] at B = 4; with momentum 0.9 (η = {rates[1]:g}) {share[1][0]:.1%} "
+        "[{low[1][0]:.1%}, {high[1][0]:.1%}] and {share[1][1]:.1%} [{low[1][1]:.1%}, {high[1][1]:.1%}] (95 % "
+        "intervals over {repetitions} repetitions). In no repetition does it differ on {never[0][0]:.0%} and "
+        "{never[0][1]:.0%} of the square, with momentum on {never[1][0]:.0%} and {never[1][1]:.0%}, mostly in the "
+        "middle. At B = {batches[2]} it is 0: that is the full batch, so its place shows a cut along the dashed "
+        "line instead, with the 95 % interval of each start. Noise does not only lose starts: {gained[0]:.1%} of "
+        "the square diverges with the full batch but reaches a minimum at B = 1 more often than not "
+        "({gained[1]:.1%} at B = 4).",
+        "玩具网络，{samples} 个带噪声的样本（y = x + {noise:g} z），每种批量大小都更新 {steps} 次。不带动量（η = "
+        "{rates[0]:g}）时，结果与整批不同的概率（在正方形上平均）在 B = 1 时为 {share[0][0]:.1%} [{low[0][0]:.1%}, "
+        "{high[0][0]:.1%}]，B = 4 时为 {share[0][1]:.1%} [{low[0][1]:.1%}, {high[0][1]:.1%}]；动量 0.9（η = "
+        "{rates[1]:g}）时为 {share[1][0]:.1%} [{low[1][0]:.1%}, {high[1][0]:.1%}] 和 {share[1][1]:.1%} "
+        "[{low[1][1]:.1%}, {high[1][1]:.1%}]（{repetitions} 次重复的 95% 区间）；在所有重复中结果从不改变的部分占正"
+        "方形的 {never[0][0]:.0%} 和 {never[0][1]:.0%}，带动量时占 {never[1][0]:.0%} 和 {never[1][1]:.0%}，多在中间"
+        "。B = {batches[2]} 就是整批，概率为 0，所以该处改画沿虚线的剖面及每个起点的 95% 区间。噪声并不只是丢失起点"
+        "：正方形中有 {gained[0]:.1%} 在整批时发散，而在 B = 1 时多半能到达极小值（B = 4 时为 {gained[1]:.1%}）。",
     ),
     caveat=Text(
-        "All starts of a map share one sequence of shuffles, and the same sequence is used for every batch size: a map "
-        "shows one realisation of the noise (its boundaries are sharp because of that), the probability comes from "
-        "{repetitions} realisations. So neighbouring starts are not independent, and the averages' intervals count "
-        "repetitions, not starts; those of single starts are Wilson's (0 of {repetitions} still allows up to "
-        "{zero_upper:.0%}). A run at B = 1 or 4 never comes to rest: its outcome is the branch that gradient flow would "
-        "reach from where it is after {steps} updates, {epochs[0]}, {epochs[1]} and {epochs[2]} epochs; strong noise "
-        "could still move it across later. Momentum runs at a tenth of the rate, which gives the same effective step "
-        "η/(1 - 0.9). The ellipse is exact for the full batch without momentum (solid) and a reference elsewhere.",
-        "一张图中的所有起点共用同一个打乱序列，各批量大小也用同一序列：一张图是噪声的一次实现（边界因此清晰），概率则来自 "
-        "{repetitions} 次实现。因此相邻起点并不独立，平均值的区间以重复次数而非起点数计算；单个起点用 Wilson 区间（{repetitions} "
-        "次中 0 次仍容许高达 {zero_upper:.0%}）。B = 1 或 4 的运行永不静止：其结果取 {steps} 次更新（分别为 {epochs[0]}、"
-        "{epochs[1]}、{epochs[2]} 个 epoch）之后，从所在位置出发的梯度流会到达的那一支；强噪声之后仍可能使它越过边界。动量运行"
-        "的学习率取十分之一，使有效步长 η/(1 - 0.9) 相同。椭圆对不带动量的整批是精确的（实线），在别处仅作参照。",
+        "All starts of a map share one sequence of shuffles, and the same sequence is used for every batch size: a "
+        "map shows one realisation of the noise (its boundaries are sharp because of that), the probability comes "
+        "from {repetitions} realisations. So neighbouring starts are not independent, and the averages' intervals "
+        "count repetitions, not starts; those of single starts are Wilson's (0 of {repetitions} still allows up to "
+        "{zero_upper:.0%}). A run at B = 1 or 4 never comes to rest: its outcome is the branch that gradient flow "
+        "would reach from where it is after {steps} updates, {epochs[0]}, {epochs[1]} and {epochs[2]} epochs; "
+        "strong noise could still move it across later. Momentum runs at a tenth of the rate, which gives the same "
+        "effective step η/(1 - 0.9). The ellipse is exact for the full batch without momentum (solid) and a "
+        "reference elsewhere.",
+        "一张图中的所有起点共用同一个打乱序列，各批量大小也用同一序列：一张图是噪声的一次实现（边界因此清晰），概率"
+        "则来自 {repetitions} 次实现。因此相邻起点并不独立，平均值的区间以重复次数而非起点数计算；单个起点用 "
+        "Wilson 区间（{repetitions} 次中 0 次仍容许高达 {zero_upper:.0%}）。B = 1 或 4 的运行永不静止：其结果取 "
+        "{steps} 次更新（分别为 {epochs[0]}、{epochs[1]}、{epochs[2]} 个 epoch）之后，从所在位置出发的梯度流会到达"
+        "的那一支；强噪声之后仍可能使它越过边界。动量运行的学习率取十分之一，使有效步长 η/(1 - 0.9) 相同。椭圆对不"
+        "带动量的整批是精确的（实线），在别处仅作参照。",
     ),
 )
 
@@ -106,10 +111,14 @@ def one_method(problem, grid, hyper, repetitions, steps):
         gained.append(rescued.mean())
     low, high = zip(*(share.interval() for share in shares), strict=True)
     found = {"maps": [*maps, full], "counts": counts, "share": [s.mean for s in shares], "low": low, "high": high}
-    return {name: np.array(value) for name, value in found.items()} | {"gained": np.array(gained), "names": np.array(names)}
+    found["never"] = [np.mean(count == 0) for count in counts]
+    return {name: np.array(value) for name, value in found.items()} | {
+        "gained": np.array(gained),
+        "names": np.array(names),
+    }
 
 
-def compute(side=128, repetitions=24, steps=256):
+def compute(side=128, repetitions=20, steps=256):
     problem = noisy_toy()
     curve, half = ellipse(problem, METHODS[0]["learning_rate"])
     limits = (-MARGIN * half, MARGIN * half, side)
@@ -117,7 +126,7 @@ def compute(side=128, repetitions=24, steps=256):
     plain, heavy = (one_method(problem, grid, hyper, repetitions, steps) for hyper in METHODS)
     cut = np.argmin(np.abs(grid.axes[1] - CUT * half))
     return {
-        **{name: np.stack([plain[name], heavy[name]]) for name in ("maps", "counts", "share", "low", "high")},
+        **{name: np.stack([plain[name], heavy[name]]) for name in ("maps", "counts", "share", "low", "high", "never")},
         "gained": plain["gained"],
         "names": plain["names"],
         "w1": grid.axes[0],
@@ -136,7 +145,7 @@ def compute(side=128, repetitions=24, steps=256):
 
 
 def draw(record):
-    figure = Figure(figsize=(15, 11.4), layout="constrained")
+    figure = Figure(figsize=(15, 10.6), layout="constrained")
     panels = figure.subplots(3, 4)
     frame = plots.Frame((record["w1"], record["w2"]), ("w1", "w2"))
     for method in (0, 1):
@@ -144,13 +153,13 @@ def draw(record):
             ax = panels[row, 2 * method]
             plots.basins(Map(frame, record["maps"][method, row], record["names"].tolist()), ax)
             exact = method == 0 and batch == record["samples"]
-            label = "exact boundary of full-batch GD" if exact else "the same, for reference"
+            label = "exact boundary of full-batch GD" if exact else "its boundary, as a reference"
             plots.theory(*record["ellipse"], ax, label=label, style="-" if exact else "--")
-            ax.set_title(f"{NAMES[method]}, B = {batch}")
+            ax.set_title(f"{NAMES[method]}, B = {batch}", fontsize="medium")
         for row in (0, 1):
             chances(record, frame, method, row, panels[row, 2 * method + 1])
         cut(record, method, panels[2, 2 * method + 1])
-    shared_legend(figure, panels)
+    shared_legend(figure, panels[:, ::2].flat)
     return figure
 
 
@@ -159,7 +168,7 @@ def chances(record, frame, method, row, ax):
     plots.probability(frame, record["counts"][method, row] / record["repetitions"], ax, label="P(outcome differs)")
     ax.axhline(record["w2"][record["cut"]], color="white", linewidth=1, linestyle="--")
     mean, low, high = (100 * record[name][method, row] for name in ("share", "low", "high"))
-    ax.set_title(f"differs from full batch: {mean:.1f} %\n95 % interval {low:.1f} to {high:.1f} %")
+    ax.set_title(f"differs from full batch: {mean:.1f} %\n95 % interval {low:.1f} to {high:.1f} %", fontsize="medium")
 
 
 def cut(record, method, ax):
@@ -168,23 +177,29 @@ def cut(record, method, ax):
         share = proportion(record["counts"][method, row, :, record["cut"]], record["repetitions"])
         ax.fill_between(record["w1"], share.lower, share.upper, color=colour, alpha=0.25, linewidth=0)
         ax.plot(record["w1"], share.share, color=colour, linewidth=1.2, label=f"B = {record['batches'][row]}")
-    ax.set(xlim=record["w1"][[0, -1]], ylim=(0, 1), xlabel="$w_1$", ylabel="P(outcome differs)")
-    ax.set_title(f"{NAMES[method]}: along $w_2$ = {record['w2'][record['cut']]:.2f}\nband: 95 % Wilson interval")
+    ax.set(
+        xlim=record["w1"][[0, -1]],
+        ylim=(0, 1.18),
+        yticks=np.linspace(0, 1, 6),
+        xlabel="$w_1$",
+        ylabel="P(outcome differs)",
+    )
+    ax.set_title(
+        f"{NAMES[method]}: along $w_2$ = {record['w2'][record['cut']]:.2f}\nband: 95 % Wilson interval",
+        fontsize="medium",
+    )
     ax.set_box_aspect(1)
     ax.legend(loc="upper center", ncols=2, fontsize="small")
 
 
-def shared_legend(figure, panels):
+def shared_legend(figure, maps):
     """One legend below for all maps, in place of one each."""
     entries = {}
-    for ax in panels.flat:
-        ax.title.set_fontsize("medium")
-        if not ax.lines or ax.get_ylabel() == "$w_2$":
-            if ax.get_legend():
-                ax.get_legend().remove()
-            handles, names = ax.get_legend_handles_labels()
-            entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=7, frameon=False)
+    for ax in maps:
+        ax.get_legend().remove()
+        handles, names = ax.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries), frameon=False)
 
 
 if __name__ == "__main__":

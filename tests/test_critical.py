@@ -161,7 +161,6 @@ ALL = {  # system -> starts, critical points by index; where they lie is in the 
     "muller_brown": (surfaces.muller_brown(), 256, {0: 3, 1: 2}),
     "six_hump_camel": (surfaces.six_hump_camel(), 1024, {0: 6, 1: 7, 2: 2}),
     "styblinski_tang": (surfaces.styblinski_tang(2), 256, {0: 4, 1: 4, 2: 1}),
-    "rosenbrock": (surfaces.rosenbrock(), 64, {0: 1}),
     "double_well": (surfaces.double_well(), 64, {0: 2, 1: 1}),
 }
 
@@ -191,16 +190,14 @@ def test_himmelblau_by_place():
 
 def polynomial(params, data):
     x, y = params
-    return data[0] * x + data[1] * x**3 + data[2] * y**2 + data[3] * y
+    return data[0] * x + data[1] * x**2 + data[2] * x**3 + data[3] * x**4 + data[4] * y + data[5] * y**2
 
 
 def tail(params, data):
     x, y = params
-    return data[0] * jnp.exp(x) + data[1] * jnp.logaddexp(0.0, x) + (y - data[2]) ** 2
-
-
-def logistic(params, data):
-    return jnp.logaddexp(0.0, -data * params[0] * params[1])
+    return (
+        data[0] * jnp.exp(x) + data[1] * jnp.logaddexp(0.0, x) + data[2] * y**2 + data[3] * jnp.logaddexp(0.0, -x * y)
+    )
 
 
 def planar(loss, data, half=3.0):
@@ -211,13 +208,12 @@ def planar(loss, data, half=3.0):
 @pytest.mark.parametrize(
     "loss, data",
     [
-        (polynomial, (1.0, 1.0, 0.0, 0.0)),  # x + x³
-        (polynomial, (1.0, 1.0, 1.0, 0.0)),
-        (polynomial, (1e-4, 1.0, 1.0, 0.0)),
-        (polynomial, (1.0, 0.0, 0.0, 2.0)),  # x + 2y
-        (tail, (1.0, 0.0, 0.0)),  # exp(x) + y²
-        (tail, (1.0, 0.0, 0.7)),
-        (tail, (0.0, 1.0, 0.0)),  # log(1 + e^x) + y²
+        (polynomial, (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),  # x + x³
+        (polynomial, (1.0, 0.0, 1.0, 0.0, 0.0, 1.0)),  # x + x³ + y²
+        (polynomial, (1e-4, 0.0, 1.0, 0.0, 0.0, 1.0)),
+        (polynomial, (1.0, 0.0, 0.0, 0.0, 2.0, 0.0)),  # x + 2y
+        (tail, (1.0, 0.0, 1.0, 0.0)),  # exp(x) + y²
+        (tail, (0.0, 1.0, 1.0, 0.0)),  # log(1 + e^x) + y²
     ],
 )
 def test_a_loss_without_critical_points_has_none(loss, data, half):
@@ -228,28 +224,24 @@ def test_a_loss_without_critical_points_has_none(loss, data, half):
 
 
 def test_of_the_separable_logistic_loss_only_the_origin():
-    system = planar(logistic, 1.0)
+    system = planar(tail, (0.0, 0.0, 0.0, 1.0))
     (origin,) = critical.find(system, starts(system, 600))
     np.testing.assert_allclose(pair(origin.params), 0, atol=1e-15)
     assert origin.inertia == (1, 0, 1)
 
 
-def quartic(params, data):
-    x, y = params
-    return data[0] * x**4 + data[1] * x**2 + data[2] * y**4 + y**2
-
-
 @pytest.mark.parametrize(
     "data, kind, inertia",
     [
-        ((1.0, 0.0, 0.0), Kind.DEGENERATE, (0, 1, 1)),  # x⁴ + y²: a point, not a valley
-        ((0.0, 1e-6, 0.0), Kind.MINIMUM, (0, 0, 2)),  # small, but not zero in float64
-        ((0.0, 0.0, 0.0), Kind.VALLEY, (0, 1, 1)),  # y²: a straight valley
-        ((0.0, -1.0, 1.0), Kind.SADDLE, (1, 0, 1)),
+        ((0.0, 0.0, 0.0, 1.0, 0.0, 1.0), Kind.DEGENERATE, (0, 1, 1)),  # x⁴ + y²: a point, not a valley
+        ((0.0, 1e-6, 0.0, 0.0, 0.0, 1.0), Kind.MINIMUM, (0, 0, 2)),  # small, but not zero in float64
+        ((0.0, 0.0, 0.0, 0.0, 0.0, 1.0), Kind.VALLEY, (0, 1, 1)),  # y²: a straight valley
+        ((0.0, 0.0, 0.0, 1.0, 0.0, -1.0), Kind.DEGENERATE, (1, 1, 0)),  # x⁴ - y²: a saddle that order 2 cannot see
+        ((0.0, -1.0, 0.0, 0.0, 1.0, 1.0), Kind.SADDLE, (1, 0, 1)),
     ],
 )
 def test_points_and_sets_are_told_apart(data, kind, inertia):
-    system = planar(quartic, data)
+    system = planar(polynomial, data)
     (entry,) = critical.find(system, starts(system, 600))
     assert (entry.kind, entry.inertia, entry.branches) == (kind, inertia, 1)
     assert entry.dimension == (kind is Kind.VALLEY)
@@ -260,12 +252,12 @@ def test_points_and_sets_are_told_apart(data, kind, inertia):
 
 def test_every_status_has_its_case_and_its_sentence():
     cases = {
-        Status.CONVERGED: (planar(quartic, (0.0, 1.0, 0.0)), 2.0),
-        Status.DEGENERATE: (planar(quartic, (1.0, 0.0, 0.0)), 2.0),
-        Status.VANISHED: (planar(tail, (0.0, 1.0, 0.0)), 6.3),  # far along the tail, where it underflows step by step
-        Status.DIVERGED: (planar(polynomial, (1.0, 0.0, 1.0, 0.0)), 2.0),
-        Status.OUT_OF_STEPS: (planar(polynomial, (1.0, 1.0, 1.0, 0.0)), 2.0),
-        Status.NON_FINITE: (planar(tail, (1.0, 0.0, 0.0)), 1e4),
+        Status.CONVERGED: (planar(polynomial, (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), 2.0),
+        Status.DEGENERATE: (planar(polynomial, (0.0, 0.0, 0.0, 1.0, 0.0, 1.0)), 2.0),
+        Status.VANISHED: (planar(tail, (0.0, 1.0, 1.0, 0.0)), 6.3),  # it underflows step by step along the tail
+        Status.DIVERGED: (planar(polynomial, (1.0, 0.0, 0.0, 0.0, 0.0, 1.0)), 2.0),
+        Status.OUT_OF_STEPS: (planar(polynomial, (1.0, 0.0, 1.0, 0.0, 0.0, 1.0)), 2.0),
+        Status.NON_FINITE: (planar(tail, (1.0, 0.0, 1.0, 0.0)), 1e4),
     }
     with jax.enable_x64(True):  # 600 lanes: what was compiled above serves
         ends = {
@@ -311,8 +303,7 @@ def test_a_point_that_is_one_array_of_many_parameters():
         ({"count": 0}, "count is 0"),
         ({"steps": 0}, "steps is 0"),
         ({"starts": (np.ones(3), np.ones(3))}, "must be like the problem's point"),
-        ({"starts": Weights(np.ones(3), np.ones(2))}, "one leading axis of lanes"),
-        ({"starts": Weights(np.float64(1), np.float64(1))}, "one leading axis of lanes"),
+        ({"starts": Weights(np.ones(3), np.ones(2))}, "an axis of lanes"),
         ({"starts": Weights(np.array([np.nan]), np.ones(1))}, "not finite"),
         ({"starts": Weights(np.array([1]), np.ones(1))}, "float"),
     ],

@@ -79,14 +79,15 @@ def test_the_loss_on_the_way_out_is_the_chapters(surface):
 
 def test_every_minimum_has_the_eigenvalues_0_and_twice_its_squared_norm(surface):
     minima, eigenvalues = surface["minima"], surface["minima_eigenvalues"]
-    assert surface["count"] == surface["starts"] == len(minima) == 100
-    # Descent ends where the loss rounds to 0: w1 w2 is then 1 within a few roundings.
-    np.testing.assert_allclose(np.prod(minima, axis=1), 1, atol=1e-5)
+    assert surface["entries"] == 2 and surface["branches"] == 2
+    assert surface["valley_hits"] + surface["saddle_hits"] == surface["starts"] and len(minima) > surface["starts"] / 4
+    # Newton's method works in float64: w1 w2 is 1 within a few of its roundings.
+    np.testing.assert_allclose(np.prod(minima, axis=1), 1, atol=1e-13)
     assert np.any(minima[:, 0] > 0) and np.any(minima[:, 0] < 0)
     size = rounding(eigenvalues)
     np.testing.assert_allclose(eigenvalues[:, 0], 0, atol=size)
     np.testing.assert_allclose(eigenvalues[:, 1], 2 * np.sum(minima**2, axis=1), atol=size)
-    assert eigenvalues[:, 1].max() > 8 and eigenvalues[:, 1].min() >= 4 - size  # steep and flat ends are both there
+    assert eigenvalues[:, 1].max() > 7 and eigenvalues[:, 1].min() >= 4 - size  # steep and flat ends are both there
 
 
 def test_figure_1_shows_what_was_measured(surface, figures):
@@ -96,8 +97,8 @@ def test_figure_1_shows_what_was_measured(surface, figures):
     np.testing.assert_array_equal(measured[r"along $\lambda = +2$"], np.c_[surface["distance"], surface["up"]])
     np.testing.assert_array_equal(measured["chapter's $s$"], np.c_[surface["marked"], surface["marked_loss"]])
     eigenvalues = {line.get_label(): line.get_ydata() for line in bend.lines}
-    np.testing.assert_array_equal(eigenvalues["larger eigenvalue"], surface["minima_eigenvalues"][:, 1])
-    np.testing.assert_array_equal(eigenvalues["smaller eigenvalue"], surface["minima_eigenvalues"][:, 0])
+    np.testing.assert_array_equal(eigenvalues["larger eigenvalue"], surface["minima_eigenvalues"][::4, 1])
+    np.testing.assert_array_equal(eigenvalues["smaller eigenvalue"], surface["minima_eigenvalues"][::4, 0])
     assert (plane_.get_xlim(), plane_.get_ylim()) == ((-2, 2), (-2, 2))
     assert relief.get_zlim() == (0, 2)
 

@@ -267,14 +267,26 @@ def test_points_stand_where_they_are_with_a_marker_a_kind(ax):
     assert entries(ax) == ["saddle", "minimum"]
 
 
-def test_a_catalogue_is_marked_at_its_entries(ax):
-    def catalogue(*params):
-        return SimpleNamespace(entries=[SimpleNamespace(params=place, kind="saddle") for place in params])
+class Found(SimpleNamespace):
+    """As much of a `critical.Entry` as is drawn."""
 
-    assert plots.critical_points(catalogue((0.5, 1.5), (np.float64(1.0), np.zeros(()))), ax) is ax
-    np.testing.assert_array_equal(ax.collections[0].get_offsets(), [[0.5, 1.5], [1.0, 0.0]])
+    def __str__(self):
+        return self.name
+
+
+def test_a_catalogue_is_marked_at_its_entries(ax):
+    saddle = Found(name="saddle of index 1", members=(np.array([0.5]), np.array([1.5])), dimension=0)
+    valley = Found(name="valley", members={"w1": np.array([1.0, 90.0]), "w2": np.array([0.0, 2.0])}, dimension=1)
+    plots.field(FRAME, SLOPE, ax)
+    limits = ax.axis()
+    assert plots.critical_points(SimpleNamespace(entries=[saddle, valley]), ax) is ax
+    drawn = {marks.get_label(): marks.get_offsets() for marks in ax.collections if marks.get_label() in entries(ax)}
+    np.testing.assert_array_equal(drawn["saddle of index 1"], [[0.5, 1.5]])
+    np.testing.assert_array_equal(drawn["valley"], [[1.0, 0.0], [90.0, 2.0]])
+    assert ax.axis() == limits  # a member far away does not zoom out
+    three = Found(name="saddle", members=tuple(np.zeros((3, 1))), dimension=0)
     with pytest.raises(ValueError, match="points have 3 parameters: a picture needs problems of 2"):
-        plots.critical_points(catalogue((0.5, np.zeros(2))), ax)
+        plots.critical_points(SimpleNamespace(entries=[three]), ax)
 
 
 def test_a_path_runs_through_its_points_from_the_ring_to_the_dot(ax):

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from landscape.critical.catalogue import Catalogue, Ends, Entry, Kind, Status
-from landscape.critical.iteration import STEPS, block_size, checked_size, checked_whole, newton
+from landscape.critical.iteration import STEPS, block_size, checked_size, newton
 from landscape.critical.merging import merged
 from landscape.problem import Problem
+from landscape.starts import checked_count
 from landscape.sweep import sweep
 
 __all__ = ["Catalogue", "Ends", "Entry", "Kind", "Status", "find", "newton"]
@@ -43,8 +44,8 @@ def find(
     has already underflowed to zero (far out on an exponential tail) cannot be told from one on a valley.
     """
     checked_size(problem)
-    checked_whole("steps", steps)
-    checked_whole("count", count)
+    checked_count("steps", steps)
+    checked_count("count", count)
     with jax.enable_x64(True):
         exact = problem.astype(np.float64)
         if starts is None:

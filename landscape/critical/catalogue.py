@@ -1,28 +1,16 @@
 """The records: how starts ended, the distinct critical points, and what each of them is."""
 
 import dataclasses
-import enum
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from landscape.codes import Coded
 from landscape.problem import Problem
 
 PyTree = Any
-
-
-class Coded(enum.IntEnum):
-    """An integer code with a sentence."""
-
-    sentence: str
-
-    def __new__(cls, value: int, sentence: str):
-        """An integer with its sentence."""
-        code = int.__new__(cls, value)
-        code._value_, code.sentence = value, sentence
-        return code
 
 
 class Status(Coded):

@@ -21,7 +21,8 @@ from jax.flatten_util import ravel_pytree
 from landscape import hessian, smallmatrix
 from landscape.critical.catalogue import Ends, Status
 from landscape.plane import Grid
-from landscape.problem import Problem, checked_point, float_dtype, parameter_count
+from landscape.problem import Problem, float_dtype, parameter_count
+from landscape.starts import checked_count, checked_starts
 from landscape.sweep import lanes_within, sweep
 
 PyTree = Any
@@ -65,8 +66,8 @@ def newton(
     Cost of a step: n + 3 gradients and the eigenvectors of one n x n matrix.
     """
     checked_size(problem)
-    checked_whole("steps", steps)
-    starts = _checked_starts(problem, starts)
+    checked_count("steps", steps)
+    starts, _ = checked_starts(problem, starts)
     grid = starts if isinstance(starts, Grid) else None
     problem = problem.astype(float_dtype(starts))
     block = block or block_size(problem)
@@ -79,12 +80,6 @@ def block_size(problem: Problem) -> int:
     return min(BLOCK, lanes_within(ROOM, matrix))
 
 
-def checked_whole(name: str, value: Any) -> None:
-    """Raise unless `value` is a whole number, 1 or more."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}: give a whole number, 1 or more")
-
-
 def checked_size(problem: Problem) -> None:
     """Raise where the problem's dense Hessian would be too large."""
     size = parameter_count(problem.reference)
@@ -92,22 +87,6 @@ def checked_size(problem: Problem) -> None:
         raise ValueError(
             f"problem {problem.name!r} has {size} parameters: a dense Hessian is needed, and {LARGEST} is the limit"
         )
-
-
-def _checked_starts(problem: Problem, starts: PyTree) -> PyTree:
-    if isinstance(starts, Grid):
-        return starts
-    starts = checked_point(starts, "starts")
-    found, wanted = jax.tree.structure(starts), jax.tree.structure(problem.reference)
-    if found != wanted:
-        raise ValueError(f"starts is a {found}: it must be like the problem's point, {wanted}")
-    shapes, point = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (starts, problem.reference))
-    lanes = {shape[:1] for shape in shapes}
-    if [shape[1:] for shape in shapes] != point or len(lanes) != 1 or lanes & {(), (0,)}:
-        raise ValueError(
-            f"starts has shapes {shapes}: give those of one point, {point}, after one leading axis of lanes"
-        )
-    return jax.tree.map(lambda leaf: np.asarray(leaf, float_dtype(starts)), starts)
 
 
 class _Local(NamedTuple):
@@ -178,15 +157,12 @@ def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane
     step = _combine(here.basis, jax.tree.map(lambda on, s, v: jnp.where(on, -s / v, 0), live, slopes, here.values))
     moved = optax.tree.add(lane.point, step)
 
-    # Where nothing is left to do: how far rounding moves the point, and how far it last moved along what is flat.
-    threshold = rounding(flat(here.values).size, radius.dtype) * jnp.maximum(curvature, here.norm)
-    level = jax.tree.map(lambda v: jnp.abs(v) <= threshold, here.values)
-    off = optax.tree.norm(jax.tree.map(lambda on, f, v: jnp.where(on, 0, f / v), level, floors, here.values))
-    sideways = optax.tree.norm(jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, _project(here.basis, lane.step)))
+    off, sideways = _unresolved(lane, here, floors, curvature)
     exhausted = ~jnp.any(flat(live))
 
     length, before = optax.tree.norm(step), optax.tree.norm(lane.step)
     left, noisy = _remaining(length, before)
+    missing = jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
     settled = (length <= jnp.sqrt(eps) * size) & ((left <= eps * size) | noisy)
     ends = [
         (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
@@ -201,9 +177,7 @@ def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane
     return _Lane(
         point=choose(moved, lane.point),
         step=choose(step, lane.step),
-        distance=jnp.where(
-            lane.settled, lane.distance, jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
-        ),
+        distance=jnp.where(lane.settled, lane.distance, missing),
         curvature=curvature,
         settled=settled,
         steps=lane.steps + onward,
@@ -212,6 +186,15 @@ def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane
         gradient_norm=optax.tree.norm(here.gradient),
         values=here.values,
     )
+
+
+def _unresolved(lane: _Lane, here: _Local, floors: Vector, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How far off rounding may leave the point, and how far the last step went along what is flat here."""
+    threshold = rounding(flat(here.values).size, here.norm.dtype) * jnp.maximum(curvature, here.norm)
+    level = jax.tree.map(lambda v: jnp.abs(v) <= threshold, here.values)
+    steep = jax.tree.map(lambda on, floor, v: jnp.where(on, 0, floor / v), level, floors, here.values)
+    along = jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, _project(here.basis, lane.step))
+    return optax.tree.norm(steep), optax.tree.norm(along)
 
 
 def _remaining(length: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,0 +1,39 @@
+"""Where runs begin: one point, many points with a leading axis of lanes, or a grid; checked before any work."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape.plane import Grid
+from landscape.problem import Problem, checked_point, float_dtype
+
+PyTree = Any
+
+
+def checked_starts(problem: Problem, starts: PyTree) -> tuple[PyTree, bool]:
+    """The starts as a grid or with a leading axis of lanes, and whether they were one point without it.
+
+    Raises ValueError or TypeError, in one sentence, where they are not made like the problem's point.
+    """
+    if isinstance(starts, Grid):
+        return starts, False
+    starts = checked_point(starts, "starts")
+    found, wanted = jax.tree.structure(starts), jax.tree.structure(problem.reference)
+    if found != wanted:
+        raise ValueError(f"starts is a {found}: it must be like the problem's point, {wanted}")
+    shapes, point = ([np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (starts, problem.reference))
+    starts = jax.tree.map(lambda leaf: np.asarray(leaf, float_dtype(starts)), starts)
+    if shapes == point:
+        return jax.tree.map(lambda leaf: leaf[None], starts), True
+    lanes = {shape[:1] for shape in shapes}
+    if [shape[1:] for shape in shapes] != point or len(lanes) != 1 or lanes & {(), (0,)}:
+        raise ValueError(f"starts has shapes {shapes}: give one point's, {point}, or those after an axis of lanes")
+    return starts, False
+
+
+def checked_count(name: str, value: Any) -> int:
+    """`value`; raises ValueError unless it is a whole number, 1 or more."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}: give a whole number, 1 or more")
+    return int(value)
