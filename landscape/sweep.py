@@ -292,11 +292,12 @@ def _inputs(plan: _Plan, mesh: Mesh, blocks: list[int]) -> Mine:
     """The round's input on its devices; a device without a block repeats the last one, and nobody reads it."""
     blocks = blocks + [blocks[-1]] * (mesh.size - len(blocks))
 
-    def part(leaf: np.ndarray) -> np.ndarray:
-        lanes = np.add.outer(np.array(blocks) * plan.size, np.arange(plan.size)).ravel()
-        return leaf.take(lanes, axis=0, mode="clip")
+    def part(leaf: np.ndarray, block: int) -> np.ndarray:
+        rows = leaf[block * plan.size : (block + 1) * plan.size]
+        return np.concatenate([rows, np.repeat(rows[-1:], plan.size - len(rows), axis=0)])
 
-    stacked, seeds = jax.tree.map(part, (plan.stacked, plan.seeds))
+    parts = lambda leaf: np.concatenate([part(leaf, block) for block in blocks])  # noqa: E731
+    stacked, seeds = jax.tree.map(parts, (plan.stacked, plan.seeds))
     return jax.device_put(Mine(np.array(blocks, np.int32), stacked, seeds), NamedSharding(mesh, P("lane")))
 
 

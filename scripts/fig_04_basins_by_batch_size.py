@@ -153,7 +153,7 @@ def draw(record):
             ax = panels[row, 2 * method]
             plots.basins(Map(frame, record["maps"][method, row], record["names"].tolist()), ax)
             exact = method == 0 and batch == record["samples"]
-            label = "exact boundary of full-batch GD" if exact else "its boundary, as a reference"
+            label = "full-batch GD: exact boundary" if exact else "the same curve, as a reference"
             plots.theory(*record["ellipse"], ax, label=label, style="-" if exact else "--")
             ax.set_title(f"{NAMES[method]}, B = {batch}", fontsize="medium")
         for row in (0, 1):

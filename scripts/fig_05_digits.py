@@ -8,6 +8,7 @@ seconds or more; the set-up, the least time of several runs of one update each, 
 import os
 import platform
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -30,35 +31,36 @@ CAPTION = Caption(
         "更多的函数。批量大小为 1 和 1000 时，一次更新的时间相差无几，所以小批量的一个回合很慢。",
     ),
     measured=Text(
-        "(a, b) After {steps} full-batch updates at learning rate {learning_rate}, median of {seeds} starts, the linear "
-        "net is at loss {final[0]:.2f}, the net of 1 hidden layer at {final[1]:.2f}, that of 8 at {final[2]:.3f}: no "
-        "better than guessing by how often each digit occurs ({guessing:.3f}, about ln 10). It ends above both others "
-        "from {above} of {seeds} starts, with a gradient norm of {final_slope[2]:.0e} against {final_slope[0]:.2f} and "
-        "{final_slope[1]:.2f}. With tanh in place of the sigmoid the same 8 layers reach {final[3]:.3f}. (c, d) On "
-        "{device}, an update of a 64-32-10 net takes {update_us[0]:.4g} µs at B = 1, {update_us[3]:.4g} at 64, "
-        "{update_us[6]:.4g} at 1797, an epoch {epoch_ms[0]:.3g}, {epoch_ms[3]:.3g} and {epoch_ms[6]:.3g} ms. In the "
-        "fit a + bB, a = {fit_us[0]:.2g} and b = {fit_us[1]:.2g} µs: an update would be flat only well below B = a/b = "
-        "{bend:.0f}. The medians keep within a factor {misfit:.1f} of it.",
+        "(a, b) After {steps} full-batch updates at learning rate {learning_rate}, median of {seeds} starts, the "
+        "linear net is at loss {final[0]:.2f}, the net of 1 hidden layer at {final[1]:.2f}, that of 8 at "
+        "{final[2]:.3f}: no better than guessing by how often each digit occurs ({guessing:.3f}, about ln 10). It ends "
+        "above both others from {above} of {seeds} starts, with a gradient norm of {final_slope[2]:.0e} against "
+        "{final_slope[0]:.2f} and {final_slope[1]:.2f}. With tanh in place of the sigmoid the same 8 layers reach "
+        "{final[3]:.3f}. (c, d) On {device}, an update of a 64-32-10 net takes {update_us[0]:.4g} µs at B = 1, "
+        "{update_us[3]:.4g} at 64 and {update_us[6]:.4g} at 1797, an epoch {epoch_ms[0]:.3g}, {epoch_ms[3]:.3g} and "
+        "{epoch_ms[6]:.3g} ms. In the fit a + bB, which the medians follow within a factor {misfit:.1f}, a = "
+        "{fit_us[0]:.2g} and b = {fit_us[1]:.2g} µs: an update is flat only well below B = a/b = {bend:.0f}.",
         "(a, b) 以学习率 {learning_rate} 做 {steps} 次全批量更新后（{seeds} 个起点的中位数），线性网络的损失为 "
-        "{final[0]:.2f}，1 个隐藏层的网络为 {final[1]:.2f}，8 个隐藏层的为 {final[2]:.3f}：并不比按各数字出现的频率去猜"
-        "更好（{guessing:.3f}，约为 ln 10）。{seeds} 个起点中有 {above} 个，它的最终损失高于另外两个网络；它的梯度范数为 "
-        "{final_slope[2]:.0e}，另外两个为 {final_slope[0]:.2f} 和 {final_slope[1]:.2f}。把 sigmoid 换成 tanh，同样的 8 层"
-        "达到 {final[3]:.3f}。(c, d) 在 {device} 上，64-32-10 网络的一次更新在 B = 1、64、1797 时分别需要 "
+        "{final[0]:.2f}，1 个隐藏层的网络为 {final[1]:.2f}，8 个隐藏层的为 {final[2]:.3f}：并不比按各数字出现的频率"
+        "去猜更好（{guessing:.3f}，约为 ln 10）。{seeds} 个起点中有 {above} 个，它的最终损失高于另外两个网络；它的梯度"
+        "范数为 {final_slope[2]:.0e}，另外两个为 {final_slope[0]:.2f} 和 {final_slope[1]:.2f}。把 sigmoid 换成 tanh，"
+        "同样的 8 层达到 {final[3]:.3f}。(c, d) 在 {device} 上，64-32-10 网络的一次更新在 B = 1、64、1797 时分别需要 "
         "{update_us[0]:.4g}、{update_us[3]:.4g}、{update_us[6]:.4g} 微秒，一个回合分别需要 {epoch_ms[0]:.3g}、"
-        "{epoch_ms[3]:.3g}、{epoch_ms[6]:.3g} 毫秒。用 a + bB 拟合得 a = {fit_us[0]:.2g}、b = {fit_us[1]:.2g} 微秒：只有"
-        "当 B 远小于 a/b = {bend:.0f} 时，更新时间才是平的。各中位数与拟合值相差不超过 {misfit:.1f} 倍。",
+        "{epoch_ms[3]:.3g}、{epoch_ms[6]:.3g} 毫秒。用 a + bB 拟合（各中位数与拟合值相差不超过 {misfit:.1f} 倍），得 a "
+        "= {fit_us[0]:.2g}、b = {fit_us[1]:.2g} 微秒：只有当 B 远小于 a/b = {bend:.0f} 时，更新时间才是平的。",
     ),
     caveat=Text(
         "Depth alone does not stall: eight sigmoids in a row, started with Glorot's weights, shrink the gradient from "
-        "layer to layer until hardly any but the last ones learn; tanh keeps it, and then the deep net ends lowest. A small gradient on a "
-        "plateau is no proof of a critical point, and no run here was followed for longer. Where an update is flat "
-        "depends on the device: a GPU leaves most of itself idle at small B, a CPU core does not. Timings vary with "
-        "what else the machine does (bars: least to largest of {repeats} runs), and include the gathering of a "
-        "batch's samples, which the full batch does without.",
+        "layer to layer until hardly any but the last ones learn; tanh keeps it, and then the deep net ends lowest. A "
+        "small gradient on a plateau is no proof of a critical point, and no run here was followed for longer. Where "
+        "an update is flat depends on the device: a GPU leaves most of itself idle at small B, a CPU core does not. "
+        "The times vary with what else the machine does (bars: least to largest of {repeats} runs). They include the "
+        "shuffle, at least {shuffle_ms:.2g} ms of every epoch but the full batch's, which needs none.",
         "深度本身并不会造成停滞：从 Glorot 初始化出发，连续八层 sigmoid 使梯度逐层缩小，以至于几乎只有最后几层在学习；"
-        "tanh 能保持梯度，于是深层网络的损失反而最低。平台上的梯度很小，并不证明那里是临界点；这里也没有把训练继续得更久。"
-        "更新时间在哪里是平的，取决于设备：小批量时 GPU 的大部分是空闲的，CPU 核则不是。计时会受机器上其他任务的影响（误差"
-        "棒为 {repeats} 次运行的最小值到最大值），并且包括取出一批样本的时间；全批量不需要这一步。",
+        "tanh 能保持梯度，于是深层网络的损失反而最低。平台上的梯度很小，并不证明那里是临界点；这里也没有把训练继续得"
+        "更久。更新时间在哪里是平的，取决于设备：小批量时 GPU 的大部分是空闲的，CPU 核则不是。计时会受机器上其他任务的"
+        "影响（误差棒为 {repeats} 次运行的最小值到最大值），并且包括打乱样本的时间：每个回合至少 {shuffle_ms:.2g} 毫"
+        "秒，只有全批量不需要打乱。",
     ),
 )
 
@@ -115,14 +117,40 @@ def elapsed(net, batch, updates):
     return time.perf_counter() - began
 
 
-def update_times(net, batch, repeats, shortest):
-    """Seconds an update, (repeats,): see the module's docstring."""
+def update_times(net, repeats, shortest):
+    """Seconds an update, (batch sizes, repeats): see the module's docstring."""
+    setups, lengths = np.array([warmed(net, batch, repeats, shortest) for batch in BATCHES]).T
+    # Repeat by repeat, not size by size: what else the machine does meanwhile falls on all sizes alike.
+    runs = [[elapsed(net, batch, int(n)) for batch, n in zip(BATCHES, lengths, strict=True)] for _ in range(repeats)]
+    return ((np.array(runs) - setups) / lengths).T
+
+
+def warmed(net, batch, repeats, shortest):
+    """The set-up time of a run, compiled before, and how many updates take `shortest` seconds: whole epochs."""
     elapsed(net, batch, 1)  # compiles
     setup = min(elapsed(net, batch, 1) for _ in range(repeats))
     updates = -(-net.size // batch)
-    while elapsed(net, batch, updates) < shortest + setup:
+    while min(elapsed(net, batch, updates) for _ in range(2)) < shortest + setup:
         updates *= 2
-    return np.array([(elapsed(net, batch, updates) - setup) / updates for _ in range(repeats)])
+    return setup, updates
+
+
+def shuffle_time(size, repeats, count=16):
+    """Seconds that one epoch's permutation takes: the least of some runs."""
+    shuffles(jax.random.key(0), size, count).block_until_ready()  # compiles
+    seconds = []
+    for _ in range(4 * repeats):
+        began = time.perf_counter()
+        shuffles(jax.random.key(0), size, count).block_until_ready()
+        seconds.append((time.perf_counter() - began) / count)
+    return min(seconds)
+
+
+@partial(jax.jit, static_argnums=1)
+def shuffles(key, size, count):
+    """Some number that takes all these permutations to know."""
+    draw = lambda epoch, total: total + ls.descent.shuffle(jax.random.fold_in(key, epoch), size)[0]  # noqa: E731
+    return jax.lax.fori_loop(0, count, draw, 0)
 
 
 def line(batches, times):
@@ -138,7 +166,7 @@ def clock(repeats, shortest):
     """Times (batch sizes, repeats) of an update, and the line through their medians."""
     net = ls.problems.networks.mlp((64, 32, 10), data=ls.problems.datasets.digits())
     batches = np.array(BATCHES)
-    times = np.stack([update_times(net, batch, repeats, shortest) for batch in BATCHES])
+    times = update_times(net, repeats, shortest)
     median, epoch = np.median(times, axis=1), -(-net.size // batches)
     a, b = line(batches, median)
     ratio = median / (a + b * batches)
@@ -154,6 +182,7 @@ def clock(repeats, shortest):
         "misfit": np.max(np.maximum(ratio, 1 / ratio)),
         "update_us": 1e6 * median,
         "epoch_ms": 1e3 * median * epoch,
+        "shuffle_ms": 1e3 * shuffle_time(net.size, repeats),
     }
 
 
@@ -175,8 +204,8 @@ def draw(record):
     figure = Figure(figsize=(11, 9.3), layout="constrained")
     (loss, slope), (update, epoch) = figure.subplots(2, 2)
     draw_curves(record, loss, record["loss"])
-    guessing = float(record["guessing"])
-    plots.theory(record["watched"][[0, -1]], [guessing] * 2, loss, label=r"guessing, $H(y) \approx \ln 10$ (theory)", style="--")
+    guessing, ends = [record["guessing"]] * 2, record["watched"][[0, -1]]
+    plots.theory(ends, guessing, loss, label=r"guessing, $H(y) \approx \ln 10$ (theory)", style="--")
     loss.set(title="loss, full batch", ylabel="loss $L$ (nats)")
     draw_curves(record, slope, record["slope"])
     slope.set(title="gradient norm, same runs", ylabel=r"gradient norm $\|\nabla L\|$")
@@ -189,6 +218,10 @@ def draw(record):
     draw_times(record, epoch, 1e3 * record["times"] * record["updates"][:, None])
     size = record["batches"][-1]
     plots.theory(fine, 1e-3 * (a + b * fine) * size / fine, epoch, label="$(a + bB)\\, n/B$, fitted")
+    epoch.axhline(
+        record["shuffle_ms"], color=plots.ORANGE, linestyle=":", label="shuffle alone, least (none at $B = n$)"
+    )
+    plots.legend(epoch)
     epoch.set(title=f"time of an epoch: {record['device']}", ylabel="time per epoch (ms)")
     for letter, ax in zip("abcd", (loss, slope, update, epoch), strict=True):
         ax.set_title(f"({letter}) {ax.get_title()}", fontsize="medium")

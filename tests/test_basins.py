@@ -301,7 +301,7 @@ def test_too_many_parameters_are_refused():
     "changes, words",
     [
         ({"batch_size": 2}, "batch_size is 2, but the problem has 1 sample: give a whole number from 1 to 1"),
-        ({"steps": 0}, "steps is 0: give a whole number of updates, 1 or more"),
+        ({"steps": 0}, "steps is 0: give a whole number, 1 or more"),
         ({"rate": np.nan}, "learning_rate is nan: it must be finite and not negative"),
         ({"rate": -1.0}, "learning_rate is -1.0: it must be finite and not negative"),
         ({"hyper": {"nestrov": True}}, "hyper has 'nestrov', which sgd does not take: did you mean 'nesterov'"),
