@@ -13,7 +13,7 @@ from landscape.codes import Coded
 from landscape.estimate import Proportion, proportion
 from landscape.plane import Grid
 from landscape.problem import Problem, float_dtype, parameter_count
-from landscape.process import Process
+from landscape.process import CHECKS, Process
 from landscape.starts import checked_count, checked_starts
 from landscape.sweep import sweep
 
@@ -30,7 +30,10 @@ class Outcome(Coded):
     SETTLED = 0, "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative."
     SADDLE = 1, "It rests at a saddle: below tolerance, with a negative eigenvalue. A perturbation would free it."
     CYCLE = 2, "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it."
-    HOVERING = 3, "Minibatch noise keeps it moving; `branch` is the minimum that gradient flow reaches from its end."
+    HOVERING = (
+        3,
+        "It stays with one minimum and keeps moving: minibatch noise, or too large a learning rate for a batch.",
+    )
     UNSETTLED = 4, "It is bounded and still moving when the steps run out: give more steps, or suspect chaos."
     DIVERGED = 5, "It left every bounded region, or is no longer finite: a smaller learning rate is needed."
 
@@ -39,9 +42,9 @@ class Ends(NamedTuple):
     """How runs ended; leaves have lanes first."""
 
     outcome: Any  # int8, an Outcome
-    branch: Any  # int8, which minimum (`problem.branches`); of no meaning for SADDLE, CYCLE, DIVERGED
+    branch: Any  # int8, which minimum gradient flow reaches (`problem.branches`); says nothing of SADDLE, DIVERGED
     period: Any  # int8, of a CYCLE, else 0
-    steps: Any  # int32, after how many steps that was known, to a segment of the run
+    steps: Any  # int32, the check at which SETTLED or DIVERGED was seen; else the length of the run
     params: PyTree
     loss: Any
     gradient_norm: Any
@@ -55,10 +58,15 @@ class Watched(NamedTuple):
     run: descent.Lane
     reach: Any  # 1 + distance of the start from the origin
     before: PyTree  # where the last check saw it
+    moved: Any  # how far it had come since the check before that; 0 at the start
     settled: Any
     saddle: Any
     diverged: Any
     steps: Any
+    branch: Any
+    kept: Any  # checks since the branch last changed
+    recent: Any  # mean of the loss over about 4 checks
+    longer: Any  # over about 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +128,15 @@ def map(
       seeds: None gives each start its own noise, one integer the same minibatches to all.
       The others are those of `landscape.descent.run`.
 
-    A run is checked 40 times. It has SETTLED when, with H the Hessian, λ its eigenvalues and eps the precision's,
-    |g| <= √eps max|λ| (1 + |w|), it moved by at most √eps (1 + |w|) since the last check, and min λ >= -√eps max|λ|.
+    A run is checked 40 times (at each step, if there are fewer). With g the gradient, H the Hessian, H v_i = λ_i v_i
+    and eps the precision's, it has SETTLED when Newton's step is small, |v_i·g| <= √eps |λ_i| (1 + |w|) for all i (or
+    the slope is below the gradient's rounding error), what is left to go by the displacements between checks is at
+    most √eps (1 + |w|), and min λ >= -√eps max|λ|. So it is within about √eps (1 + |w|) of the minimum, or within
+    2 eps cond(H) (1 + |w|) where that is more and the precision cannot tell.
+
+    With minibatches no cycle is looked for: a bounded run HOVERS where for the last quarter of the checks it kept its
+    branch and its loss no longer fell, and is UNSETTLED else.
+
     Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each.
     """
     size = parameter_count(problem.reference)
@@ -142,8 +157,12 @@ def map(
 
 def _init(start: descent.Start, problem: Problem, hyper: dict, *, static: descent.Method, key: Any = None) -> Any:
     lane, counts = descent.init(start, problem, hyper, static=static, key=key)
-    no = jnp.asarray(False)
-    return Watched(lane, 1 + optax.tree.norm(start.params), start.params, no, no, no, jnp.int32(0)), counts
+    size, loss = optax.tree.norm(start.params), problem.at(start.params)
+    no, none = jnp.asarray(False), jnp.int32(0)
+    branch = _branch(problem, start.params)
+    return Watched(
+        lane, 1 + size, start.params, jnp.zeros_like(size), no, no, no, none, branch, none, loss, loss
+    ), counts
 
 
 def _advance(state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, *, static: Any, key: Any = None) -> Any:
@@ -157,14 +176,44 @@ def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any)
     watched = state[0]
     params = watched.run.params
     size, moved = optax.tree.norm(params), optax.tree.norm(optax.tree.sub(params, watched.before))
-    _, gradient_norm, smallest, largest = _curvature(problem, params)
-    tolerance = jnp.sqrt(jnp.finfo(size.dtype).eps)
-    scale = jnp.maximum(jnp.abs(smallest), jnp.abs(largest))
-    at_rest = (gradient_norm <= tolerance * scale * (1 + size)) & (moved <= tolerance * (1 + size))
-    saddle = smallest < -tolerance * scale
-    diverged = ~(size <= RADIUS * watched.reach)
-    seen = Watched(watched.run, watched.reach, params, at_rest & ~saddle, at_rest & saddle, diverged, jnp.int32(step))
+    loss, slopes, eigenvalues = _curvature(problem, params)
+    at_rest = _near(slopes, eigenvalues, size) & _still(moved, watched.moved, size)
+    saddle = eigenvalues[0] < -jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(jnp.abs(eigenvalues))
+    branch = _branch(problem, params)
+    seen = watched._replace(
+        before=params,
+        moved=moved,
+        settled=at_rest & ~saddle,
+        saddle=at_rest & saddle,
+        diverged=~(size <= RADIUS * watched.reach),
+        steps=jnp.int32(step),
+        branch=branch,
+        kept=jnp.where(branch == watched.branch, watched.kept + 1, 0),
+        recent=watched.recent + (loss - watched.recent) / 4,
+        longer=watched.longer + (loss - watched.longer) / 16,
+    )
     return seen, seen.settled | seen.diverged
+
+
+def _near(slopes: jax.Array, eigenvalues: jax.Array, size: jax.Array) -> jax.Array:
+    """Whether Newton's step, |v_i·g / λ_i| along each eigenvector, is at most √eps (1 + |w|).
+
+    A slope below 2 eps max|λ| (1 + |w|), the rounding error of the gradient, counts as none: λ_i may be 0.
+    """
+    eps = jnp.finfo(size.dtype).eps
+    steep = jnp.maximum(jnp.sqrt(eps) * jnp.abs(eigenvalues), 2 * eps * jnp.max(jnp.abs(eigenvalues)))
+    return jnp.all(jnp.abs(slopes) <= steep * (1 + size))
+
+
+def _still(moved: jax.Array, before: jax.Array, size: jax.Array) -> jax.Array:
+    """Whether what is left to go is at most √eps (1 + |w|): ρ moved / (1 - ρ), with ρ = moved / before.
+
+    Small steps alone do not say so: their sum may be long. A run that moves by rounding only has nothing left to go.
+    """
+    eps = jnp.finfo(size.dtype).eps
+    ratio = moved / before
+    left = jnp.where(ratio < 1, ratio * moved / (1 - ratio), jnp.inf)
+    return (left <= jnp.sqrt(eps) * (1 + size)) | (moved <= 8 * eps * (1 + size))
 
 
 def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> Ends:
@@ -174,30 +223,35 @@ def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method
         period = _period((watched.run, counts), problem, hyper, static)
         moving = jnp.where(period > 0, Outcome.CYCLE, Outcome.UNSETTLED)
     else:
-        period, moving = jnp.int8(0), Outcome.HOVERING
+        stays = (watched.kept >= CHECKS // 4) & (watched.recent >= watched.longer / 2)
+        period, moving = jnp.int8(0), jnp.where(stays, Outcome.HOVERING, Outcome.UNSETTLED)
     known = [watched.diverged, watched.settled, watched.saddle]
     outcome = jnp.select(known, [Outcome.DIVERGED, Outcome.SETTLED, Outcome.SADDLE], moving)
-    branch = problem.branch(params, problem.data) if problem.branch else 0
-    loss, gradient_norm, smallest, largest = _curvature(problem, params)
+    loss, slopes, eigenvalues = _curvature(problem, params)
     return Ends(
         outcome=outcome.astype(jnp.int8),
-        branch=jnp.int8(branch),
+        branch=_branch(problem, params),
         period=jnp.where(outcome == Outcome.CYCLE, period, 0).astype(jnp.int8),
         steps=watched.steps,
         params=params,
         loss=loss,
-        gradient_norm=gradient_norm,
-        smallest=smallest,
-        sharpness=largest,
+        gradient_norm=jnp.sqrt(jnp.sum(jnp.square(slopes))),
+        smallest=eigenvalues[0],
+        sharpness=eigenvalues[-1],
     )
 
 
-def _curvature(problem: Problem, params: PyTree) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Loss, gradient norm, smallest and largest eigenvalue of the Hessian."""
+def _branch(problem: Problem, params: PyTree) -> jax.Array:
+    return jnp.int8(problem.branch(params, problem.data) if problem.branch else 0)
+
+
+def _curvature(problem: Problem, params: PyTree) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Loss, slopes v_i·g along the Hessian's eigenvectors, and its eigenvalues, ascending."""
     scalars, stack = hessian.unstacked(params)
     loss, gradient, rows = hessian.derivatives(lambda entries: problem.at(stack(entries)), scalars)
-    eigenvalues = smallmatrix.eigenvalues(rows)
-    return loss, optax.tree.norm(gradient), eigenvalues[0], eigenvalues[-1]
+    eigenvalues, vectors = smallmatrix.eigh(rows)
+    slopes = [sum(v * g for v, g in zip(vector, gradient, strict=True)) for vector in vectors]
+    return loss, jnp.stack(slopes), jnp.stack(eigenvalues)
 
 
 def _period(state: Any, problem: Problem, hyper: dict, static: descent.Method) -> jax.Array:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ import optax
 
 from landscape.loops import by_reciprocals, repeat
 from landscape.plane import Grid
-from landscape.problem import Problem, float_dtype, is_float
+from landscape.problem import Problem, float_dtype
 from landscape.process import Process
 from landscape.starts import checked_count, checked_starts
 from landscape.sweep import sweep
@@ -37,6 +38,8 @@ class Method(NamedTuple):
     options: tuple[tuple[str, Any], ...]  # its static arguments: bools, None, callables
     batch_size: int | None  # None: all samples at every step
     observe: tuple[str, ...]  # what is kept of a run
+    counts_shared: bool = True  # the optimizer's integers (step counts) are the same on all lanes
+    noisy: bool = False  # the optimizer draws random numbers
 
 
 class Start(NamedTuple):
@@ -66,10 +69,10 @@ class GridStarts:
 
 
 class Lane(NamedTuple):
-    """One run between two steps; the optimizer's integers, equal on all lanes, are the shared half of the state."""
+    """One run between two steps; the shared half of the state is the optimizer's integers, if equal on all lanes."""
 
     params: PyTree
-    memory: PyTree  # the optimizer's state, None in place of its integers
+    memory: PyTree  # the optimizer's state, None in place of what is shared
     hyper: dict[str, Any]
 
 
@@ -113,8 +116,8 @@ def run(
       problem: the loss; with `batch_size` it must have samples.
       starts: one point, a pytree of points with a leading axis of lanes, or a `plane.Grid`.
       optimizer: an optax factory, such as `optax.adam`.
-      hyper: its arguments by name. Numbers are traced and can change without a new compilation; an array of one
-        number a lane sweeps them. Bools, None and functions (schedules) are static.
+      hyper: its arguments by name. Floats are traced and can change without a new compilation; an array of one
+        number a lane sweeps them. Whole numbers (but a learning rate), bools, None and functions are static.
       steps: updates, at least 1. With minibatches an epoch is ⌈n/B⌉ of them.
       batch_size: samples a step, reshuffled each epoch; None or n takes all of them at every step.
       observe_at: the steps at which a trace is kept; 0 is the start.
@@ -134,7 +137,7 @@ def run(
     watched = checked_steps(steps, observe_at)
     process = Process(init, advance, finish, int(steps), observe=finish if watched else None, observe_at=watched)
     problem = problem.astype(float_dtype(points))
-    randomness = {"key": key, "seeds": seeds} if method.batch_size else {}
+    randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
     engine = {"static": method, "block": block, "store": store, "progress": progress}
     end, trace = sweep(process, points, problem, hyper, **randomness, **engine)
     if single:
@@ -155,14 +158,18 @@ def prepared(
     dtype = float_dtype(points)
     shared, own, options = checked_hyper(optimizer, hyper, lanes, dtype)
     method = Method(optimizer, options, checked_batch_size(problem, batch_size), observe)
+    method = _inspected(method, problem, shared | {name: values[0] for name, values in own.items()})
     return (GridStarts(points, own) if isinstance(points, Grid) else Start(points, own)), method, shared
 
 
 def init(start: Start, problem: Problem, hyper: dict, *, static: Method, key: Any = None) -> tuple[Lane, PyTree]:
     """The state before the first step."""
-    del problem, key
-    memory = _optimizer(static, hyper | start.hyper).init(start.params)
-    return Lane(start.params, _floats(memory), start.hyper), _integers(memory)
+    del problem
+    memory = jax.tree.map(jnp.asarray, _optimizer(static, hyper | start.hyper).init(start.params))
+    if static.noisy:
+        memory = jax.tree.map(lambda leaf: _own_key(leaf, key) if _is_key(leaf) else leaf, memory)
+    own, counts = _halves(memory, static)
+    return Lane(start.params, own, start.hyper), counts
 
 
 def advance(
@@ -172,22 +179,21 @@ def advance(
     lane, counts = state
     optimizer = _optimizer(static, hyper | lane.hyper)
 
-    def direction(gradient: PyTree, memory: PyTree, params: PyTree, value: jax.Array) -> tuple[PyTree, PyTree]:
-        return optimizer.update(gradient, memory, params, value=value, grad=gradient, value_fn=problem.at)
-
     def update(moving: tuple, data: PyTree) -> tuple:
-        params, floats, counts = moving
-        value, gradient = jax.value_and_grad(problem.loss)(params, data)
-        steps, memory = by_reciprocals(direction)(gradient, _merged(floats, counts), params, value)
-        return optax.apply_updates(params, steps), _floats(memory), _integers(memory)
+        params, own, counts = moving
+        loss = lambda params: problem.loss(params, data)  # noqa: E731
+        value, gradient = jax.value_and_grad(loss)(params)
+        direction = lambda *args: optimizer.update(*args, value=value, grad=gradient, value_fn=loss)  # noqa: E731
+        steps, memory = by_reciprocals(direction)(gradient, _merged(own, counts), params)
+        return optax.apply_updates(params, steps), *_halves(memory, static)
 
     moving = (lane.params, lane.memory, counts)
     if static.batch_size is None:
         moving = repeat(lambda moving: update(moving, problem.data), moving, start, stop)
     else:
         moving = _epochs(update, moving, start, stop, problem, static.batch_size, key)
-    params, floats, counts = moving
-    return Lane(params, floats, lane.hyper), counts
+    params, own, counts = moving
+    return Lane(params, own, lane.hyper), counts
 
 
 def finish(state: tuple[Lane, PyTree], problem: Problem, hyper: dict, *, static: Method) -> Observation:
@@ -242,16 +248,62 @@ def _optimizer(method: Method, hyper: dict[str, Any]) -> optax.GradientTransform
     return optax.with_extra_args_support(method.optimizer(**hyper, **dict(method.options)))
 
 
-def _floats(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, tree)
+def _halves(memory: PyTree, method: Method) -> tuple[PyTree, PyTree]:
+    """The optimizer's state: a lane's own, and what all lanes share; None in each where the other has a leaf."""
+
+    def shared(leaf: jax.Array) -> bool:
+        return method.counts_shared and jnp.issubdtype(leaf.dtype, jnp.integer) and not _is_key(leaf)
+
+    own = jax.tree.map(lambda leaf: None if shared(leaf) else leaf, memory)
+    return own, jax.tree.map(lambda leaf: leaf if shared(leaf) else None, memory)
 
 
-def _integers(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, tree)
+def _merged(own: PyTree, counts: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: b if a is None else a, own, counts, is_leaf=lambda leaf: leaf is None)
 
 
-def _merged(floats: PyTree, integers: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: b if a is None else a, floats, integers, is_leaf=lambda leaf: leaf is None)
+def _is_key(leaf: Any) -> bool:
+    """Whether a leaf of an optimizer's state is a random key: typed, or the two words of a raw one."""
+    raw = leaf.dtype == jnp.uint32 and leaf.shape == (2,)
+    return raw or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _own_key(leaf: jax.Array, key: jax.Array) -> jax.Array:
+    """The optimizer's key with the lane's folded in."""
+    word = jax.random.bits(key)
+    return jax.random.fold_in(leaf, word)
+
+
+def _inspected(method: Method, problem: Problem, hyper: dict[str, Any]) -> Method:
+    """The method, knowing whether the optimizer draws random numbers, and whether its integers differ by lane.
+
+    They do where a step depends on the loss (line searches, plateaus); then sharing them does not trace under `vmap`.
+    """
+    memory = _memory.eval_shape(method, problem.reference, hyper)
+    method = method._replace(noisy=any(_is_key(leaf) for leaf in jax.tree.leaves(memory)))
+    try:
+        _two_lanes.eval_shape(method._replace(batch_size=None), problem, hyper)
+    except ValueError:
+        return method._replace(counts_shared=False)
+    return method
+
+
+# Jitted, though they are never run: what they return is traced once for each method and kind of problem.
+@partial(jax.jit, static_argnums=0)
+def _memory(method: Method, params: PyTree, hyper: dict[str, Any]) -> PyTree:
+    """The optimizer's first state."""
+    return jax.tree.map(jnp.asarray, _optimizer(method, hyper).init(jax.tree.map(jnp.asarray, params)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _two_lanes(method: Method, problem: Problem, hyper: dict[str, Any]) -> PyTree:
+    """Two lanes after one step, their integers shared."""
+
+    def step(params: PyTree) -> PyTree:
+        state = init(Start(params, {}), problem, hyper, static=method, key=jax.random.key(0))
+        return advance(state, 0, 1, problem, hyper, static=method)
+
+    return jax.vmap(step, out_axes=(0, None))(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), problem.reference))
 
 
 def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
@@ -301,7 +353,8 @@ def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype
     own: dict[str, Any] = {}
     options: list[tuple[str, Any]] = []
     for given, value in hyper.items():
-        if value is None or isinstance(value, bool) or callable(value):
+        whole = isinstance(value, int | np.integer) and given != "learning_rate"
+        if value is None or isinstance(value, bool) or callable(value) or whole:
             options.append((given, value))
             continue
         array = np.asarray(value)

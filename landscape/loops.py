@@ -18,7 +18,7 @@ from jax.extend import core as jaxprs
 PyTree = Any
 
 UNROLLED = 4  # steps a turn of a run's inner loop
-TILE = 1024  # lanes whose runs take all their steps in the first-level cache: momentum's four arrays are 16 KiB, two times
+TILE = 1024  # lanes that take all their steps in the first-level cache: with 2048 momentum falls out of it
 MOST_OPERATIONS = 1500  # in one function: compiling 1300 takes 3 s, 3200 takes 50
 SCALAR = frozenset(
     "abs add add_any and broadcast_in_dim clamp convert_element_type copy cos custom_jvp_call custom_vjp_call div "
@@ -104,12 +104,12 @@ def by_reciprocals(fn: Callable) -> Callable:
 
 
 @jax.custom_batching.custom_vmap
-def _divide(a: jax.Array, b: jax.Array) -> jax.Array:
+def _divide(a: Any, b: Any) -> jax.Array:
     return jax.lax.div(a, b)
 
 
 @_divide.def_vmap
-def _divide_lanes(lanes: int, batched: list[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
+def _divide_lanes(lanes: int, batched: list[bool], a: Any, b: Any) -> tuple[jax.Array, bool]:
     del lanes
     shared = batched[0] and not batched[1] and jnp.issubdtype(b.dtype, jnp.floating)
     return (a * jax.lax.reciprocal(b) if shared else a / b), True
@@ -130,7 +130,7 @@ def _evaluate(jaxpr: Any, consts: list, args: list) -> list:
             found = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
             results = found if equation.primitive.multiple_results else [found]
         known.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return [jnp.asarray(read(atom)) for atom in jaxpr.outvars]
 
 
 def outlined(fn: Callable, *args: PyTree, **attributes: str) -> Callable:

@@ -6,13 +6,14 @@ memory. Coordinates are the grid's own (one scalar an axis); `embed` turns them 
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape.problem import Problem, checked_point, leaf_names
+from landscape.problem import Problem, checked_key, checked_point, leaf_names
 
 PyTree = Any
 
@@ -82,7 +83,8 @@ def box(problem: Problem, *, at: PyTree = None, **axes: tuple[float, float, int]
       axes: for each parameter that varies (lower, upper, number of points), the ends included.
 
     Values are symmetric to the last bit where lower = -upper, so that the line w1 = -w2 lies on the grid.
-    Raises ValueError for an unknown name, one that is not a scalar, lower >= upper, and fewer than 2 points.
+    Raises ValueError for an unknown name, one that is not a scalar, what is no (lower, upper, count), lower >= upper,
+    fewer than 2 points, and a step too small for the working precision (float32, unless x64 is on).
     """
     origin = problem.reference if at is None else checked_point(at, "at")
     names, leaves = leaf_names(origin), jax.tree.leaves(origin)
@@ -96,33 +98,34 @@ def box(problem: Problem, *, at: PyTree = None, **axes: tuple[float, float, int]
             raise ValueError(
                 f"parameter {name!r} has shape {shape}: a box varies scalars, so use plane.random or plane.span"
             )
-    values = tuple(axis(name, *limits) for name, limits in axes.items())
+    values = tuple(_axis(name, limits) for name, limits in axes.items())
     return Grid(values, origin, (), tuple(axes), tuple(names.index(name) for name in axes))
 
 
 def span(at: PyTree, directions: tuple[PyTree, ...], *limits: tuple[float, float, int]) -> Grid:
     """The grid of points at + Σ_i c_i directions_i, with c_i in `limits[i]` = (lower, upper, number of points).
 
-    Raises ValueError where limits and directions differ in number, or a direction is not shaped like the point.
+    Raises ValueError where limits and directions differ in number, a direction is not shaped like the point, or limits
+    are refused by `box` too; TypeError or ValueError for a leaf of a direction that is no array of finite floats.
     """
     at = checked_point(at, "at")
     if len(limits) != len(directions) or not directions:
         raise ValueError(
             f"span has {len(directions)} directions and {len(limits)} limits: give one (lo, hi, count) for each"
         )
+    directions = tuple(checked_point(direction, f"direction {i}") for i, direction in enumerate(directions))
     for i, direction in enumerate(directions):
         found, wanted = (jax.tree.map(np.shape, tree) for tree in (direction, at))
         if found != wanted:
             raise ValueError(f"direction {i} has shapes {found}: they must be those of the point, {wanted}")
     names = tuple(f"direction {i + 1}" for i in range(len(directions)))
-    return Grid(
-        tuple(axis(name, *limit) for name, limit in zip(names, limits, strict=True)), at, tuple(directions), names, ()
-    )
+    return Grid(tuple(_axis(name, limit) for name, limit in zip(names, limits, strict=True)), at, directions, names, ())
 
 
 def random(at: PyTree, *limits: tuple[float, float, int], key: Any = 0) -> Grid:
     """A grid along random Gaussian directions, filter-normalised, through the point `at`; see `filter_normalised`."""
-    keys = jax.random.split(jax.random.key(key) if isinstance(key, int) else key, len(limits))
+    at = checked_point(at, "at")
+    keys = jax.random.split(checked_key(key), len(limits))
     return span(at, tuple(filter_normalised(_gaussian(k, at), at) for k in keys), *limits)
 
 
@@ -149,10 +152,23 @@ def axis(name: str, lower: float, upper: float, count: int) -> np.ndarray:
         raise ValueError(f"axis {name!r} runs from {lower} to {upper}: finite limits with lower < upper are needed")
     if not isinstance(count, int | np.integer) or count < 2:
         raise ValueError(f"axis {name!r} has {count} points: give a whole number, 2 or more")
+    step, working = (upper - lower) / (count - 1), jax.dtypes.canonicalize_dtype(np.float64)
+    if step < jnp.finfo(working).eps * max(abs(lower), abs(upper)):
+        raise ValueError(
+            f"axis {name!r} runs from {lower} to {upper} in steps of {step:.2g}: {working} does not tell its points "
+            "apart, so widen it, take fewer points, or turn x64 on"
+        )
     place = np.arange(count, dtype=np.float64)
     values = ((count - 1 - place) * lower + place * upper) / (count - 1)
     values[[0, -1]] = lower, upper  # which (n-1) lower / (n-1) may miss by a bit
     return values
+
+
+def _axis(name: str, limits: Any) -> np.ndarray:
+    scalar = lambda value: isinstance(value, numbers.Real) or isinstance(value, jax.Array) and value.ndim == 0  # noqa: E731
+    if not isinstance(limits, tuple | list) or len(limits) != 3 or not all(map(scalar, limits)):
+        raise ValueError(f"{name} is {limits!r:.60}: give (lower, upper, count)")
+    return axis(name, *limits)
 
 
 def _gaussian(key: jax.Array, like: PyTree) -> PyTree:

@@ -7,13 +7,13 @@ finite is hatched, and the legend says so.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm, to_hex
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 from matplotlib.transforms import offset_copy
 
@@ -55,6 +55,14 @@ class Field(NamedTuple):
     grid: Any
     loss: Any = None  # of the grid's shape
     eigenvalues: Any = None  # (*shape, n)
+
+
+class Labels(NamedTuple):
+    """A map of kinds from arrays alone: as much of a `basins.BasinMap` as was stored."""
+
+    grid: Any
+    labels: Any  # of the grid's shape, indices into `names`
+    names: Sequence[str]
 
 
 # Pictures of the plane --------------------------------------------------------------------------------------------
@@ -139,13 +147,13 @@ def categories(
 def definiteness(record: Any, ax: Axes | None = None) -> Axes:
     """Where a `Surface`'s Hessian is positive definite, semidefinite, indefinite and negative definite; see `signs`."""
     kinds = signs(record.eigenvalues)
-    return categories(record.grid, kinds, DEFINITENESS, ax, colours=(BLUE, YELLOW, ORANGE, PURPLE))
+    return categories(_grid(record.grid), kinds, DEFINITENESS, ax, colours=(BLUE, YELLOW, ORANGE, PURPLE))
 
 
 def basins(record: Any, ax: Axes | None = None) -> Axes:
     """A `basins.BasinMap`: the minimum that each start leads to, or what else became of it."""
-    minima = [colour for colour in PALETTE if colour not in ENDS][: len(record.names) - len(ENDS)]
-    return categories(record.grid, record.labels, record.names, ax, colours=(*minima, *ENDS))
+    colours = (*_distinct(len(record.names) - len(ENDS)), *ENDS)
+    return categories(_grid(record.grid), record.labels, record.names, ax, colours=colours)
 
 
 # Things drawn on top ------------------------------------------------------------------------------------------------
@@ -267,8 +275,36 @@ def legend(ax: Axes) -> Axes:
     return ax
 
 
-def _plane(grid: Plane, values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def shared_legend(figure: Any, axes: Iterable[Axes], *, columns: int | None = None) -> None:
+    """One legend below the figure for all these axes, in place of one each: in one row, or in so many columns."""
+    unique: dict[str, Any] = {}
+    for ax in axes:
+        legend = ax.get_legend()
+        if legend:
+            legend.remove()
+        handles, names = ax.get_legend_handles_labels()
+        unique |= dict(zip(names, handles, strict=True))
+    if unique:
+        ncols = columns or len(unique)
+        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=ncols, frameon=False)
+
+
+def _distinct(count: int) -> list[str]:
+    """So many colours for minima, none of those in `ENDS`: the palette's, then steps of lightness along viridis."""
+    first = [colour for colour in PALETTE if colour not in ENDS][:count]
+    more = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count - len(first)))  # its end would be ENDS' yellow
+    return first + [to_hex(colour) for colour in more]
+
+
+def _grid(grid: Plane | None) -> Plane:
+    if grid is None:
+        raise ValueError("the record has no grid, its starts were points: a picture needs a `plane.Grid` of starts")
+    return grid
+
+
+def _plane(grid: Plane | None, values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two axes, and values of their shape."""
+    grid = _grid(grid)
     if len(grid.axes) != 2:
         raise ValueError(f"the grid has {len(grid.axes)} axes ({', '.join(grid.names)}): a picture needs one of 2")
     x, y = (np.asarray(a) for a in grid.axes)

@@ -1,6 +1,7 @@
 """A problem: a loss over a space of parameters, its data, and what is known about it exactly."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -80,8 +81,9 @@ def make(
       known: the other fields of `Problem`.
 
     Raises ValueError or TypeError, in one sentence, for string leaves, Python integers, integer arrays, no float
-    leaf, a box that is not one, and a loss that does not return a float scalar.
+    leaf, a box that is not one, an unknown field, `take` without `size`, a loss that does not return a float scalar.
     """
+    _check_known(loss, known)
     reference = checked_point(reference, "reference")
     problem = Problem(
         data=jax.tree.map(_as_array, data),
@@ -146,12 +148,38 @@ def checked_point(point: PyTree, argument: str) -> PyTree:
     return jax.tree.map(_as_array, point)
 
 
+def checked_key(key: Any) -> jax.Array:
+    """`key` as a JAX key, made from it where it is an integer; raises ValueError unless it is one or the other."""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(key)
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = isinstance(key, jax.Array) and key.dtype == np.uint32  # of jax.random.PRNGKey
+    if not (typed and key.shape == () or raw and key.shape == (2,)):
+        raise ValueError(f"key is {key!r:.60}: give an integer or a JAX key")
+    return key
+
+
 def check_scalar(result: Any, name: str) -> None:
     """Raise unless the abstract value of a loss is one float scalar."""
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
         found = f"shape {shape} and dtype {dtype}" if shape is not None else f"a {type(result).__name__}"
         raise TypeError(f"loss {name!r} returned {found}: it must return a float scalar, so take a mean or a sum")
+
+
+def _check_known(loss: Any, known: dict[str, Any]) -> None:
+    if not callable(loss):
+        raise TypeError(f"loss is {loss!r:.60}: give a function of (params, data)")
+    fields = [field.name for field in dataclasses.fields(Problem)]
+    for name in known:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1, cutoff=0.0)[0]
+            raise TypeError(f"make has no argument {name!r}: the nearest is {near!r}, of {', '.join(fields)}")
+    take, size = known.get("take"), known.get("size", 0)
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 0:
+        raise ValueError(f"size is {size!r}: give the number of samples, a whole number, 0 or more")
+    if (take is None) != (size == 0):
+        raise ValueError(f"take is {take!r:.60} and size is {size}: give both, for minibatches, or neither")
 
 
 def _as_array(leaf: Any) -> Any:

@@ -17,7 +17,8 @@ def checked_starts(problem: Problem, starts: PyTree) -> tuple[PyTree, bool]:
     Raises ValueError or TypeError, in one sentence, where they are not made like the problem's point.
     """
     if isinstance(starts, Grid):
-        return starts, False
+        return checked_grid(problem, starts), False
+    checked_problem(problem)
     starts = checked_point(starts, "starts")
     found, wanted = jax.tree.structure(starts), jax.tree.structure(problem.reference)
     if found != wanted:
@@ -30,6 +31,24 @@ def checked_starts(problem: Problem, starts: PyTree) -> tuple[PyTree, bool]:
     if [shape[1:] for shape in shapes] != point or len(lanes) != 1 or lanes & {(), (0,)}:
         raise ValueError(f"starts has shapes {shapes}: give one point's, {point}, or those after an axis of lanes")
     return starts, False
+
+
+def checked_grid(problem: Problem, grid: Any) -> Grid:
+    """`grid`; raises ValueError or TypeError unless it is a Grid over this problem's parameters."""
+    checked_problem(problem)
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid is {grid!r:.60}: give a Grid, made by plane.box, plane.span or plane.random")
+    found, wanted = (jax.tree.map(np.shape, tree) for tree in (grid.origin, problem.reference))
+    if found != wanted or jax.tree.structure(grid.origin) != jax.tree.structure(problem.reference):
+        raise ValueError(f"grid is of points shaped {found}: make one for problem {problem.name!r}, with {wanted}")
+    return grid
+
+
+def checked_problem(problem: Any) -> Problem:
+    """`problem`; raises TypeError unless it is a Problem."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem is {problem!r:.60}: give a Problem, of landscape.problems or from problem.make")
+    return problem
 
 
 def checked_count(name: str, value: Any) -> int:

@@ -7,6 +7,7 @@ specification of the sweep; another one is refused with the difference named.
 """
 
 import hashlib
+import os
 import pathlib
 from typing import Any
 
@@ -132,6 +133,8 @@ def _names(tree: PyTree) -> list[str]:
 def _open(path: Any, specification: dict[str, Any]) -> Any:
     import zarr
 
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"store is {path!r:.60}: give a folder, as a string or a path")
     folder = pathlib.Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

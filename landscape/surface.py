@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from landscape import hessian, smallmatrix
 from landscape.plane import Grid
 from landscape.problem import Problem, parameter_count
+from landscape.starts import checked_grid
 from landscape.sweep import FUNCTION_BLOCK, lanes_within, sweep
 
 FIELDS = ("loss", "gradient", "hessian", "eigenvalues")
@@ -101,10 +102,12 @@ def evaluate(
       full: derivatives with respect to all parameters rather than to the grid's coordinates.
       block, store, progress: as in `landscape.sweep.sweep`.
 
-    Raises ValueError for an unknown field, and for `full` above 16 parameters.
+    Raises TypeError for no Problem or no Grid; ValueError for a grid of another problem, an unknown field, and for
+    `full` above 16 parameters.
     Cost: about 2 + 2n losses a point for n coordinates; memory: the fields, in the working precision.
     """
-    fields = (fields,) if isinstance(fields, str) else tuple(fields)
+    checked_grid(problem, grid)
+    fields = tuple(fields) if isinstance(fields, Iterable) and not isinstance(fields, str) else (fields,)
     unknown = [name for name in fields if name not in FIELDS]
     if unknown or not fields:
         raise ValueError(f"fields has {unknown or 'nothing'}: choose from {', '.join(FIELDS)}")

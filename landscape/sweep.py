@@ -11,7 +11,6 @@ arrays handed back are views with lanes first.
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from landscape import process as runs
 from landscape import store as stores
+from landscape.problem import checked_key
 from landscape.process import Layout, Mine, Ours, Process, call
 
 __all__ = ["Interrupted", "Process", "sweep"]
@@ -82,8 +82,8 @@ def sweep(
       For a `Process` the pair `(record, trace)`; `trace` has leaves `(lanes, len(observe_at), ...)`, or is None.
 
     Raises:
-      TypeError for tracers; ValueError for points of unequal length, bad seeds, a bad block, a store of another
-      specification; `Interrupted` on Ctrl-C.
+      TypeError for tracers; ValueError for points of unequal length, a bad key, bad seeds, a bad block, a store of
+      another specification; `Interrupted` on Ctrl-C.
     """
     plan = _plan(fn, points, args, key, seeds, static, block)
     if store is None:
@@ -200,7 +200,7 @@ def _keys(key: Any, seeds: Any, count: int) -> tuple[Any, np.ndarray | None, boo
         if seeds is not None:
             raise ValueError("seeds are given without a key to fold them into: pass key=0, say")
         return None, None, False
-    key = jax.random.key(key) if isinstance(key, int | np.integer) else key
+    key = checked_key(key)
     if seeds is None:
         return key, None, False
     seeds = np.asarray(seeds)
@@ -215,10 +215,12 @@ def _keys(key: Any, seeds: Any, count: int) -> tuple[Any, np.ndarray | None, boo
 
 def _block_size(block: int | None, point: PyTree, room: int, lanes: int) -> int:
     if block is None:
-        # An eighth of all lanes leaves each device some blocks; 64 scalar lanes are one for a processor's vectors.
+        # A quarter of all lanes leaves a few devices some blocks (an eighth made short runs a third longer: a round
+        # costs milliseconds); 64 scalar lanes are one for a processor's vectors.
         scalars = all(leaf.ndim == 0 for leaf in jax.tree.leaves(point))
-        return min(lanes_within(room, point), max(64 if scalars else 1, _power_of_two(lanes / 8)))
-    if not isinstance(block, int | np.integer) or block < 1 or (block % 64 and block & (block - 1)):
+        return min(lanes_within(room, point), max(64 if scalars else 1, _power_of_two(lanes / 4)))
+    whole = isinstance(block, int | np.integer) and not isinstance(block, bool)
+    if not whole or block < 1 or (block % 64 and block & (block - 1)):
         raise ValueError(f"block is {block}: it must be a multiple of 64, or a power of two below that")
     return int(block)
 
@@ -263,19 +265,18 @@ def _work(plan: _Plan, output: Any, pending: list[int], tick: Callable[[float], 
     layout = Layout(_compiled(plan.fn), plan.static, mesh, plan.size, plan.one_key, jax.default_backend() == "cpu")
     pace = runs.Pace()
     ready: tuple[list[int], PyTree] | None = None
-    with _Writer(plan, output, tick) as writer:
-        for first in range(0, len(pending), mesh.size):
-            blocks = pending[first : first + mesh.size]
-            mine = _inputs(plan, mesh, blocks)
-            if process:
-                width = sum(output.width(block) for block in blocks)
-                over, seen = partial(_advanced, tick, width), partial(_watch, output, blocks)
-                record = runs.run(process, layout, mine, ours, pace, over, seen)
-            else:
-                record = _map(layout, mine, ours)
-            writer.take(ready)
-            ready = blocks, record
-        writer.take(ready)
+    for first in range(0, len(pending), mesh.size):
+        blocks = pending[first : first + mesh.size]
+        mine = _inputs(plan, mesh, blocks)
+        if process:
+            width = sum(output.width(block) for block in blocks)
+            over, seen = partial(_advanced, tick, width), partial(_watch, output, blocks)
+            record = runs.run(process, layout, mine, ours, pace, over, seen)
+        else:
+            record = _map(layout, mine, ours)
+        _write(plan, output, ready, tick)
+        ready = blocks, record
+    _write(plan, output, ready, tick)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -310,38 +311,17 @@ def _watch(output: Any, blocks: list[int], index: int, observation: PyTree) -> N
         output.put(block, (None, _on_device(observation, device)), index)
 
 
-class _Writer:
-    """Writes rounds in a thread of its own, one behind: dispatching the next may keep the main thread from it."""
-
-    def __init__(self, plan: _Plan, output: Any, tick: Callable[[float], Any]):
-        self.plan, self.output, self.tick = plan, output, tick
-        self._thread = ThreadPoolExecutor(1)
-        self._last: Future | None = None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        self._thread.shutdown()
-        if kind is None and self._last is not None:
-            self._last.result()
-
-    def take(self, ready: tuple[list[int], PyTree] | None) -> None:
-        """Wait for this round, then hand it over; at most one is on its way, so that memory stays bounded."""
-        if ready is None:
-            return
-        runs.wait(ready[1])
-        if self._last is not None:
-            self._last.result()
-        self._last = self._thread.submit(self._write, *ready)
-
-    def _write(self, blocks: list[int], record: PyTree) -> None:
-        for device, block in enumerate(blocks):
-            part = _on_device(record, device)
-            self.output.put(block, (part, None) if isinstance(self.plan.fn, Process) else part)
-            self.output.finish(block)
-            if not isinstance(self.plan.fn, Process):
-                self.tick(self.output.width(block))
+def _write(plan: _Plan, output: Any, ready: tuple[list[int], PyTree] | None, tick: Callable[[float], Any]) -> None:
+    if ready is None:
+        return
+    blocks, record = ready
+    runs.wait(record)
+    for device, block in enumerate(blocks):
+        part = _on_device(record, device)
+        output.put(block, (part, None) if isinstance(plan.fn, Process) else part)
+        output.finish(block)
+        if not isinstance(plan.fn, Process):
+            tick(output.width(block))
 
 
 def _on_device(record: PyTree, device: int) -> PyTree:

@@ -34,8 +34,9 @@ CAPTION = Caption(
         "{saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) 和 ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f})。沿前者，损失从 1 降到 {marked_loss[0]:.3f}、{marked_loss[1]:.3f} 和 "
         "{marked_loss[2]:.2f}（距离 s = 0.1、0.5 和 1），与 (1 - s²/2)² 一致，并在 s = √2 处到达极小值 (1, 1)；沿后者，"
-        "损失上升。用牛顿法从 {starts} 个随机起点出发，找到 {entries} 个临界集：鞍点（命中 {saddle_hits} 次），以及一条有 "
-        "{branches} 支的极小值山谷（命中 {valley_hits} 次）。山谷上的特征值一个是 2(w1² + w2²)（相对误差不超过 "
+        "损失上升。用牛顿法从 {starts} 个随机起点出发，找到 {entries} 个临界集：鞍点（命中 {saddle_hits} 次），"
+        "以及一条有 {branches} 支的极小值山谷（命中 {valley_hits} 次）。山谷上的特征值一个是 2(w1² + w2²)"
+        "（相对误差不超过 "
         "{steep_error:.0e}），另一个是 0（绝对值从不超过 {largest_flat:.0e}）。",
     ),
     caveat=Text(

@@ -1,7 +1,5 @@
 """Figure 3: where gradient descent ends from every start, at three learning rates, without and with momentum."""
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import optax
 from matplotlib.figure import Figure
@@ -56,14 +54,6 @@ RATES = (0.1, 0.25, 0.4)
 MOMENTUM = 0.9
 MARGIN = 1.08  # half the side of a picture, in units of √(2/η)
 ASIDE = 1e-6  # nearer to the ellipse than this, rounding decides
-
-
-class Map(NamedTuple):
-    """As much of a `basins.BasinMap` as is stored."""
-
-    grid: Any
-    labels: Any
-    names: Any
 
 
 def ends(problem, starts, rate, momentum, steps):
@@ -139,7 +129,7 @@ def draw(record):
     for i, rate in enumerate(record["rates"]):
         frame = plots.Frame((record["axis"][i],) * 2, ("w1", "w2"))
         for ax, kind in zip(panels[:, i], ("plain", "heavy"), strict=True):
-            plots.basins(Map(frame, record[kind][i], record["names"].tolist()), ax)
+            plots.basins(plots.Labels(frame, record[kind][i], record["names"].tolist()), ax)
         theory(panels[0, i], rate)
         plots.theory(*toy.ellipse(rate), panels[1, i], label="boundary of plain GD (reference)", style="--")
         low, high, exact = (100 * record[name][i] for name in ("lower", "upper", "exact"))
@@ -147,18 +137,8 @@ def draw(record):
         panels[0, i].set_title(f"({'abc'[i]}) gradient descent, $\\eta$ = {rate:g}\n{share}", fontsize="medium")
         share = f"{100 * record['momentum'][i]:.1f} % converge"
         panels[1, i].set_title(f"({'def'[i]}) momentum 0.9, $\\eta$ = {rate:g}: {share}", fontsize="medium")
-    shared_legend(figure, panels.flat)
+    plots.shared_legend(figure, panels.flat, columns=5)
     return figure
-
-
-def shared_legend(figure, maps):
-    """One legend below for all maps, in place of one each."""
-    entries = {}
-    for ax in maps:
-        ax.get_legend().remove()
-        handles, names = ax.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, frameon=False)
 
 
 if __name__ == "__main__":

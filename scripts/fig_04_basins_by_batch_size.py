@@ -1,7 +1,5 @@
 """Figure 4: basins by batch size, and how often minibatch noise changes where a start ends."""
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import optax
 from matplotlib.figure import Figure
@@ -65,14 +63,6 @@ NAMES = ("SGD", "momentum 0.9")
 NOISE = 0.5
 MARGIN = 1.1  # half the side of the square, in units of the box that the ellipse touches
 CUT = 0.55  # height of the cut, in the same units
-
-
-class Map(NamedTuple):
-    """As much of a `basins.BasinMap` as is stored."""
-
-    grid: Any
-    labels: Any
-    names: Any
 
 
 def noisy_toy(samples=32):
@@ -151,7 +141,7 @@ def draw(record):
     for method in (0, 1):
         for row, batch in enumerate(record["batches"]):
             ax = panels[row, 2 * method]
-            plots.basins(Map(frame, record["maps"][method, row], record["names"].tolist()), ax)
+            plots.basins(plots.Labels(frame, record["maps"][method, row], record["names"].tolist()), ax)
             exact = method == 0 and batch == record["samples"]
             label = "full-batch GD: exact boundary" if exact else "the same curve, as a reference"
             plots.theory(*record["ellipse"], ax, label=label, style="-" if exact else "--")
@@ -159,7 +149,7 @@ def draw(record):
         for row in (0, 1):
             chances(record, frame, method, row, panels[row, 2 * method + 1])
         cut(record, method, panels[2, 2 * method + 1])
-    shared_legend(figure, panels[:, ::2].flat)
+    plots.shared_legend(figure, panels[:, ::2].flat)
     return figure
 
 
@@ -190,16 +180,6 @@ def cut(record, method, ax):
     )
     ax.set_box_aspect(1)
     ax.legend(loc="upper center", ncols=2, fontsize="small")
-
-
-def shared_legend(figure, maps):
-    """One legend below for all maps, in place of one each."""
-    entries = {}
-    for ax in maps:
-        ax.get_legend().remove()
-        handles, names = ax.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries), frameon=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import hypothesis
 import jax
 import pytest
 from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 4)  # before the backend starts; tests of devices use 1, 2 and 4 of them
 # Annotations of every call, shapes and dtypes among them, are checked in this run. An int passes for a float.
@@ -18,6 +18,14 @@ install_import_hook("landscape", "conftest.checked")
 # The examples are the same in every run, and the first one may take as long as a compilation.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
+
+
+@pytest.fixture
+def unchecked():
+    """Calls as users make them, without checked annotations: for sentences about what an annotation already forbids."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

@@ -302,6 +302,10 @@ def test_a_point_that_is_one_array_of_many_parameters():
     [
         ({"count": 0}, "count is 0"),
         ({"steps": 0}, "steps is 0"),
+        (
+            {"starts": plane.box(problems.chain(2), w1=(0, 1, 2))},
+            "grid is of points shaped",
+        ),
         ({"starts": (np.ones(3), np.ones(3))}, "must be like the problem's point"),
         ({"starts": Weights(np.ones(3), np.ones(2))}, "an axis of lanes"),
         ({"starts": Weights(np.array([np.nan]), np.ones(1))}, "not finite"),

@@ -524,3 +524,32 @@ def test_a_missing_hyperparameter_is_named():
         ValueError, match="hyper lacks learning_rate, which adam needs: add hyper={'learning_rate': ...}"
     ):
         descent.run(two_weight(), START, optimizer=optax.adam, hyper={}, steps=1)
+
+
+def plateau(learning_rate):
+    """Its counts depend on the loss, so they differ from lane to lane."""
+    return optax.chain(optax.sgd(learning_rate), optax.contrib.reduce_on_plateau(patience=2, rtol=0.05))
+
+
+@pytest.mark.parametrize("optimizer", [plateau, optax.optimistic_gradient_descent, optax.adafactor])
+def test_optimizers_with_unusual_states_run_and_a_lane_is_the_single_run(optimizer):
+    problem = two_weight()
+    starts = Weights(np.array([0.5, 1.5, 2.0]), np.array([1.0, -0.5, 0.25]))
+    options = {"optimizer": optimizer, "hyper": {"learning_rate": 0.02}, "steps": 30}
+    many = descent.run(problem, starts, block=64, **options).end.params
+    for i in range(3):
+        one = descent.run(problem, Weights(starts.w1[i], starts.w2[i]), block=64, **options).end.params
+        assert (one.w1, one.w2) == (many.w1[i], many.w2[i])
+
+
+def test_an_optimizers_own_noise_follows_the_lanes_seeds():
+    starts = Weights(np.full(3, 2.0), np.ones(3))
+    hyper = {"learning_rate": 0.01, "eta": 0.1, "gamma": 0.55, "key": 3}
+
+    def run(seeds):
+        options = {"optimizer": optax.noisy_sgd, "hyper": hyper, "steps": 5, "block": 64}
+        return descent.run(two_weight(), starts, seeds=seeds, **options).end.params.w1
+
+    own, paired = run(None), run(np.array([7, 7, 8]))
+    assert len(set(own.tolist())) == 3
+    assert paired[0] == paired[1] != paired[2]

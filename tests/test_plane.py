@@ -100,6 +100,7 @@ def test_nested_leaves_go_by_their_dotted_name():
     np.testing.assert_array_equal(grid.rest["layer.b"], np.ones(2))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "axes, sentence",
     [
@@ -109,6 +110,12 @@ def test_nested_leaves_go_by_their_dotted_name():
         ({"w1": (np.nan, 1, 5)}, "axis 'w1' runs from nan to 1"),
         ({"w1": (0, 1, 1)}, "axis 'w1' has 1 points: give a whole number, 2 or more"),
         ({"w1": (0, 1, 0)}, "axis 'w1' has 0 points"),
+        ({"w1": ("a", "b", 10)}, "w1 is ('a', 'b', 10): give (lower, upper, count)"),
+        ({"w1": "abc"}, "w1 is 'abc': give (lower, upper, count)"),
+        ({"w1": 3}, "w1 is 3: give (lower, upper, count)"),
+        ({"w1": (0, 1)}, "w1 is (0, 1): give (lower, upper, count)"),
+        ({"w1": np.linspace(0, 1, 3)}, "w1 is array([0. , 0.5, 1. ]): give (lower, upper, count)"),
+        ({"w1": (1, 1 + 1e-12, 5)}, "in steps of 2.5e-13: float32 does not tell its points apart"),
         ({"w3": (0, 1, 5)}, "box has no parameter 'w3': the problem's are w1, w2"),
         ({}, "box has no axis: name at least one of w1, w2"),
     ],
@@ -144,6 +151,7 @@ def test_a_plane_is_the_point_plus_its_steps():
         np.testing.assert_array_equal(leaf, at[name])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_directions_unlike_the_point_are_refused():
     at = layered()
     with pytest.raises(ValueError, match="span has 1 directions and 2 limits"):
@@ -152,12 +160,31 @@ def test_directions_unlike_the_point_are_refused():
         plane.span(at, ())
     with pytest.raises(ValueError, match=r"direction 0 has shapes .*: they must be those of the point"):
         plane.span(at, ({**at, "dense": np.ones((4, 5))},), (-1, 1, 3))
+    with pytest.raises(ValueError, match=r"direction 1 is \(0, 1\): give \(lower, upper, count\)"):
+        plane.span(at, (at,), (0, 1))
+    with pytest.raises(TypeError, match="direction 1 leaf 'dense' is a str"):
+        plane.span(at, (at, {**at, "dense": "down"}), (-1, 1, 3), (-1, 1, 3))
+    with pytest.raises(ValueError, match="direction 0 leaf 'dense' is not finite"):
+        plane.span(at, ({**at, "dense": np.full((5, 4), np.nan)},), (-1, 1, 3))
+
+
+def test_a_fine_axis_needs_float64():
+    with jax.enable_x64(True):
+        assert np.unique(plane.box(TOY, w1=(1, 1 + 1e-12, 5)).axes[0]).size == 5
+        with pytest.raises(ValueError, match="float64 does not tell its points apart"):
+            plane.box(TOY, w1=(1, 1 + 1e-15, 50))
+
+
+@pytest.mark.parametrize("key", ["a", 1.5, None, True, np.arange(2)])
+def test_a_random_plane_of_no_key_is_refused(key):
+    with pytest.raises(ValueError, match=re.escape(f"key is {key!r}: give an integer or a JAX key")):
+        plane.random(layered(), (-1, 1, 3), key=key)
 
 
 def test_random_planes_have_the_points_shapes_and_their_keys_randomness():
     at = layered()
     grid = plane.random(at, (-1, 1, 5), (-1, 1, 7), key=3)
-    again, other = (plane.random(at, (-1, 1, 5), (-1, 1, 7), key=key) for key in (jax.random.key(3), 4))
+    again, other = (plane.random(at, (-1, 1, 5), (-1, 1, 7), key=key) for key in (jax.random.key(3), np.int64(4)))
     assert grid.shape == (5, 7)
     assert jax.tree.map(np.shape, grid.directions) == (jax.tree.map(np.shape, at),) * 2
     for a, b in zip(jax.tree.leaves(grid.directions), jax.tree.leaves(again.directions), strict=True):

@@ -244,14 +244,14 @@ def test_regions_of_definiteness_are_drawn_where_they_are(ax):
 
 
 def test_a_basin_map_keeps_a_colour_for_each_outcome():
-    names = ("branch +", "branch -", "saddle", "cycle", "bounded, unsettled", "diverged")
+    names = ("branch +", "branch -", "origin", "saddle", "cycle", "bounded, unsettled", "diverged")
     shown = []
-    for labels in (np.arange(SLOPE.size).reshape(SLOPE.shape) % 6, np.full(SLOPE.shape, 5)):
+    for labels in (np.arange(SLOPE.size).reshape(SLOPE.shape) % 7, np.full(SLOPE.shape, 6)):
         ax = Figure().add_subplot()
         plots.basins(SimpleNamespace(grid=FRAME, labels=labels, names=names), ax)
         colours = [tuple(handle.get_facecolor()[0]) for handle in ax.get_legend().legend_handles]
         shown.append(dict(zip(entries(ax), colours, strict=True)))
-    assert list(shown[0]) == list(names) and len(set(shown[0].values())) == 6
+    assert list(shown[0]) == list(names) and len(set(shown[0].values())) == 7
     assert shown[1] == {"diverged": shown[0]["diverged"]}
 
 

@@ -162,6 +162,25 @@ def test_bad_data(data, sentence):
         problem.make(square, POINT, data)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("loss", "known", "error", "sentence"),
+    [
+        (3.0, {}, TypeError, "loss is 3.0: give a function of .params, data."),
+        (square, {"foo": 3}, TypeError, "make has no argument 'foo': the nearest is '"),
+        (square, {"branchs": 3}, TypeError, "make has no argument 'branchs': the nearest is 'branch"),
+        (square, {"take": square, "size": -1}, ValueError, "size is -1: give the number of samples, a whole number"),
+        (square, {"take": square, "size": 1.5}, ValueError, "size is 1.5"),
+        (square, {"take": square, "size": True}, ValueError, "size is True"),
+        (square, {"take": square}, ValueError, "take is <function square.* and size is 0: give both, for minibatches"),
+        (square, {"size": 3}, ValueError, "take is None and size is 3: give both"),
+    ],
+)
+def test_bad_fields(loss, known, error, sentence):
+    with pytest.raises(error, match=sentence):
+        problem.make(loss, POINT, DATA, **known)
+
+
 def test_a_box_can_be_one_number_or_a_point():
     both = [
         problem.make(square, POINT, DATA, box=box).box

@@ -145,6 +145,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match=r"store .*file.* cannot be written \(.*\): give a folder that can be"):
             store(path)
+    with pytest.raises(TypeError, match="store is 5: give a folder, as a string or a path"):
+        store(5)
 
 
 # --- killed, interrupted, watched -------------------------------------------------------------------------------------

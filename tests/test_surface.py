@@ -191,17 +191,33 @@ def test_one_field_may_be_named_without_a_tuple():
     np.testing.assert_array_equal(surface.evaluate(TOY, grid, "loss").loss, surface.evaluate(TOY, grid, ("loss",)).loss)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "named, sentence",
     [
         ({"fields": ("loss", "curl")}, "fields has ['curl']: choose from loss, gradient, hessian, eigenvalues"),
         ({"fields": ()}, "fields has nothing: choose from"),
+        ({"fields": 5}, "fields has [5]: choose from"),
         ({"block": 0}, "block is 0: it must be a multiple of 64"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(named, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         surface.evaluate(TOY, plane.box(TOY, w1=(-3, 2, 5), w2=(-1, 3, 4)), **named)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "of, grid, error, sentence",
+    [
+        (TOY, "grid", TypeError, "grid is 'grid': give a Grid, made by plane.box, plane.span or plane.random"),
+        (bowl, plane.box(TOY, w1=(0, 1, 2)), TypeError, "problem is <function bowl"),
+        (bowl_of(2), plane.box(TOY, w1=(0, 1, 2)), ValueError, "grid is of points shaped Weights(w1=(), w2=()): make "),
+    ],
+)
+def test_no_problem_and_no_grid_of_it_are_refused(of, grid, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)):
+        surface.evaluate(of, grid)
 
 
 def test_a_stored_surface_is_the_one_in_memory(tmp_path):

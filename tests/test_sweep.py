@@ -250,6 +250,9 @@ def test_other_data_of_the_toy_add_no_trace(monkeypatch):
         (np.zeros(3), {"block": 65}, "block is 65"),
         (np.zeros(3), {"block": -1}, "block is -1"),
         (np.zeros(3), {"block": 48}, "block is 48"),
+        (np.zeros(3), {"block": True}, "block is True"),
+        (np.zeros(3), {"key": "a"}, "key is 'a': give an integer or a JAX key"),
+        (np.zeros(3), {"key": 1.5}, "key is 1.5: give an integer or a JAX key"),
         (np.zeros(3), {"seeds": [1, 2, 3]}, "seeds are given without a key"),
         (
             np.zeros(3),

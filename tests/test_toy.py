@@ -241,7 +241,22 @@ def test_branch_is_where_the_flow_ends():
         np.testing.assert_allclose(end.w1 * end.w2, facts.product, rtol=1e-6)
         index = jax.vmap(problem.branch, (0, None))(Weights(*starts.T), problem.data)
         np.testing.assert_array_equal(index, np.where(end.w1 > 0, 0, 1))
-        assert problem.branches == ("branch +", "branch -") and set(np.asarray(index)) == {0, 1}
+        assert problem.branches == ("branch +", "branch -", "origin") and set(np.asarray(index)) == {0, 1}
+
+
+@pytest.mark.parametrize(("x", "y"), DATA_SETS)
+def test_a_large_penalty_leaves_the_origin_alone(x, y):
+    scale = two_weight(x, y).facts(two_weight(x, y).data).rate_scale
+    for factor, expected in ((0.9, {0, 1}), (1.1, {2})):
+        problem = two_weight(x, y, factor * scale)
+        index = jax.vmap(problem.branch, (0, None))(Weights(*points(40).T), problem.data)
+        assert set(np.asarray(index).tolist()) == expected
+        assert (len(problem.facts(problem.data).minima) == 0) == (expected == {2})
+
+
+def test_without_signal_there_is_no_normalised_toy():
+    with pytest.raises(ValueError, match="= 0: only samples with mean.xy. != 0 are a normalised toy"):
+        toy.normalised(Weights(1.0, 1.0), two_weight([1.0, -1.0], [2.0, 2.0]).data)
 
 
 def test_minibatches_are_these_samples():
@@ -252,6 +267,7 @@ def test_minibatches_are_these_samples():
     assert float(found) == pytest.approx(chain_loss([0.5, 0.5], [3.0, 1.0], [5.0, 0.0], 0.1), rel=4 * EPS)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -263,6 +279,12 @@ def test_minibatches_are_these_samples():
         (([0.0, 0.0], [1.0, 2.0]), "x is all zero"),
         (([1.0], [1.0], -0.1), "l2 is -0.1: it must be a finite number, 0 or more"),
         (([1.0], [1.0], np.nan), "l2 is nan"),
+        (("3", 1.0), "x is '3': give real numbers"),
+        (([1.0, 2.0], [1.0, "b"]), r"y is \[1.0, 'b'\]: give real numbers"),
+        (([1j], [1.0]), r"x is \[1j\]: give real numbers"),
+        (([[1.0], [1.0, 2.0]], [1.0]), r"x is \[\[1.0\], \[1.0, 2.0\]\]: give real numbers"),
+        (([1.0], [1.0], "much"), "l2 is 'much': give real numbers"),
+        (([1.0], [1.0], 1j), "l2 is 1j: give real numbers"),
     ],
 )
 def test_bad_samples(arguments, sentence):

@@ -53,7 +53,8 @@ def two_weight(x: Numbers = 1.0, y: Numbers = 1.0, l2: ArrayLike = 0.0) -> Probl
       x, y: samples, of the same length n (one number for one sample).
       l2: the weight of the penalty, 0 or more.
 
-    Raises ValueError for empty, non-finite or unequally long samples, x all zero, and a negative or non-finite l2.
+    Raises ValueError for empty, non-real, non-finite or unequally long samples, x all zero, and an l2 that is negative,
+    non-real or non-finite.
     """
     data = samples(x, y, l2)
     return problem.make(
@@ -66,7 +67,7 @@ def two_weight(x: Numbers = 1.0, y: Numbers = 1.0, l2: ArrayLike = 0.0) -> Probl
         size=data.x.size,
         facts=facts,
         branch=branch,
-        branches=("branch +", "branch -"),
+        branches=("branch +", "branch -", "origin"),
     )
 
 
@@ -79,10 +80,13 @@ def loss(params: Weights, data: Samples) -> jax.Array:
 def branch(params: Weights, data: Samples) -> jax.Array:
     """0 or 1: which branch of w1 w2 = p* gradient flow reaches from here, by the sign of w1 + sign(p*) w2.
 
-    Exact for full-batch gradient flow with any data and l2 (the line w1 = -sign(p*) w2 is invariant).
+    Or 2, the origin, from everywhere: a penalty l2 >= `Facts.rate_scale` leaves no other minimum. Exact for full-batch
+    gradient flow with any l2 and any data with p* != 0 (the line w1 = -sign(p*) w2 is invariant).
     """
-    side = params.w1 + jnp.sign(jnp.sum(data.x * data.y)) * params.w2
-    return jnp.where(side > 0, 0, 1)
+    correlation = jnp.mean(data.x * data.y)
+    side = params.w1 + jnp.sign(correlation) * params.w2
+    shrunk = (data.l2 > 0) & (data.l2 >= jnp.abs(correlation))
+    return jnp.where(shrunk, 2, jnp.where(side > 0, 0, 1))
 
 
 def facts(data: Samples) -> Facts:
@@ -111,8 +115,10 @@ def facts(data: Samples) -> Facts:
 
 
 def normalised(params: Weights, data: Samples) -> Weights:
-    """The same point in the weights of the normalised toy: w1/√|p*| and sign(p*) w2/√|p*|."""
+    """The same point in the weights of the normalised toy: w1/√|p*| and sign(p*) w2/√|p*|; ValueError if p* = 0."""
     product = facts(data).product
+    if product == 0:
+        raise ValueError("data has p* = mean(xy)/mean(x²) = 0: only samples with mean(xy) != 0 are a normalised toy")
     root = np.sqrt(abs(product))
     return Weights(params.w1 / root, np.sign(product) * params.w2 / root)
 
@@ -159,7 +165,8 @@ def escape_factor(learning_rate: float, momentum: float = 0.0) -> float:
 
 def samples(x: Numbers, y: Numbers, l2: ArrayLike) -> Samples:
     """The samples as float64 arrays, checked; the errors are those of `two_weight`."""
-    x, y = (np.atleast_1d(np.asarray(v, np.float64)) for v in (x, y))
+    x, y, l2 = (_real(name, values) for name, values in (("x", x), ("y", y), ("l2", l2)))
+    x, y = np.atleast_1d(x), np.atleast_1d(y)
     for name, values in (("x", x), ("y", y)):
         if values.ndim != 1 or values.size == 0:
             raise ValueError(f"{name} has shape {values.shape}: give at least one sample, as a list of numbers")
@@ -172,6 +179,16 @@ def samples(x: Numbers, y: Numbers, l2: ArrayLike) -> Samples:
     if np.ndim(l2) != 0 or not np.isfinite(l2) or l2 < 0:
         raise ValueError(f"l2 is {l2}: it must be a finite number, 0 or more")
     return Samples(x, y, np.float64(l2))
+
+
+def _real(name: str, values: Any) -> np.ndarray:
+    try:
+        found = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        found = np.asarray(None)
+    if not np.can_cast(found.dtype, np.float64, "same_kind"):
+        raise ValueError(f"{name} is {values!r:.60}: give real numbers")
+    return found.astype(np.float64)
 
 
 def take(data: Samples, indices: ArrayLike) -> Samples:
