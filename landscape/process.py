@@ -55,10 +55,14 @@ class Process(NamedTuple):
 
 
 class Pace:
-    """How many steps fit in `PATIENCE`, learnt on the way. What a run computes does not depend on it."""
+    """What rounds learn from those before them: how many steps fit in `PATIENCE`, and which layout compiles.
+
+    What a run computes does not depend on it.
+    """
 
     def __init__(self) -> None:
         self.steps = 16
+        self.layout: Layout | None = None
         self.brief = False  # whether a piece is known to be that short
 
     def learn(self, steps: int, seconds: float) -> None:
@@ -159,7 +163,7 @@ def run(
     hears of each share of the run that is over, `watch` gets (index in `observe_at`, observation).
     """
     lanes, shared = _enter(layout, mine, ours)
-    layout = _compiled(layout, lanes, shared, ours)
+    pace.layout = layout = pace.layout or _compiled(layout, lanes, shared, ours)
     whole, places = lanes, None
     alive, step = layout.size, 0
     if 0 in process.observe_at:
