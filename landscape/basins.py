@@ -65,8 +65,8 @@ class Watched(NamedTuple):
     steps: Any
     branch: Any
     kept: Any  # checks since the branch last changed
-    recent: Any  # mean of the loss over about 4 checks
-    longer: Any  # over about 16
+    recent: Any  # mean of log |loss| over about 2 checks
+    longer: Any  # over about 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +132,10 @@ def map(
     and eps the precision's, it has SETTLED when Newton's step is small, |v_i·g| <= √eps |λ_i| (1 + |w|) for all i (or
     the slope is below the gradient's rounding error), what is left to go by the displacements between checks is at
     most √eps (1 + |w|), and min λ >= -√eps max|λ|. So it is within about √eps (1 + |w|) of the minimum, or within
-    2 eps cond(H) (1 + |w|) where that is more and the precision cannot tell.
+    8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell.
 
     With minibatches no cycle is looked for: a bounded run HOVERS where for the last quarter of the checks it kept its
-    branch and its loss no longer fell, and is UNSETTLED else.
+    branch and its loss no longer fell (by half in about six checks), and is UNSETTLED else.
 
     Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each.
     """
@@ -157,11 +157,11 @@ def map(
 
 def _init(start: descent.Start, problem: Problem, hyper: dict, *, static: descent.Method, key: Any = None) -> Any:
     lane, counts = descent.init(start, problem, hyper, static=static, key=key)
-    size, loss = optax.tree.norm(start.params), problem.at(start.params)
+    size, level = optax.tree.norm(start.params), _level(problem.at(start.params))
     no, none = jnp.asarray(False), jnp.int32(0)
     branch = _branch(problem, start.params)
     return Watched(
-        lane, 1 + size, start.params, jnp.zeros_like(size), no, no, no, none, branch, none, loss, loss
+        lane, 1 + size, start.params, jnp.zeros_like(size), no, no, no, none, branch, none, level, level
     ), counts
 
 
@@ -179,7 +179,7 @@ def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any)
     loss, slopes, eigenvalues = _curvature(problem, params)
     at_rest = _near(slopes, eigenvalues, size) & _still(moved, watched.moved, size)
     saddle = eigenvalues[0] < -jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(jnp.abs(eigenvalues))
-    branch = _branch(problem, params)
+    branch, level = _branch(problem, params), _level(loss)
     seen = watched._replace(
         before=params,
         moved=moved,
@@ -189,8 +189,8 @@ def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any)
         steps=jnp.int32(step),
         branch=branch,
         kept=jnp.where(branch == watched.branch, watched.kept + 1, 0),
-        recent=watched.recent + (loss - watched.recent) / 4,
-        longer=watched.longer + (loss - watched.longer) / 16,
+        recent=watched.recent + (level - watched.recent) / 2,
+        longer=watched.longer + (level - watched.longer) / 8,
     )
     return seen, seen.settled | seen.diverged
 
@@ -198,10 +198,10 @@ def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any)
 def _near(slopes: jax.Array, eigenvalues: jax.Array, size: jax.Array) -> jax.Array:
     """Whether Newton's step, |v_i·g / λ_i| along each eigenvector, is at most √eps (1 + |w|).
 
-    A slope below 2 eps max|λ| (1 + |w|), the rounding error of the gradient, counts as none: λ_i may be 0.
+    A slope below 8 eps max|λ| (1 + |w|), the rounding error of the gradient, counts as none: λ_i may be 0.
     """
     eps = jnp.finfo(size.dtype).eps
-    steep = jnp.maximum(jnp.sqrt(eps) * jnp.abs(eigenvalues), 2 * eps * jnp.max(jnp.abs(eigenvalues)))
+    steep = jnp.maximum(jnp.sqrt(eps) * jnp.abs(eigenvalues), 8 * eps * jnp.max(jnp.abs(eigenvalues)))
     return jnp.all(jnp.abs(slopes) <= steep * (1 + size))
 
 
@@ -223,7 +223,7 @@ def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method
         period = _period((watched.run, counts), problem, hyper, static)
         moving = jnp.where(period > 0, Outcome.CYCLE, Outcome.UNSETTLED)
     else:
-        stays = (watched.kept >= CHECKS // 4) & (watched.recent >= watched.longer / 2)
+        stays = (watched.kept >= CHECKS // 4) & (watched.recent >= watched.longer - jnp.log(2))
         period, moving = jnp.int8(0), jnp.where(stays, Outcome.HOVERING, Outcome.UNSETTLED)
     known = [watched.diverged, watched.settled, watched.saddle]
     outcome = jnp.select(known, [Outcome.DIVERGED, Outcome.SETTLED, Outcome.SADDLE], moving)
@@ -239,6 +239,10 @@ def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method
         smallest=eigenvalues[0],
         sharpness=eigenvalues[-1],
     )
+
+
+def _level(loss: jax.Array) -> jax.Array:
+    return jnp.log(jnp.maximum(jnp.abs(loss), jnp.finfo(loss.dtype).tiny))
 
 
 def _branch(problem: Problem, params: PyTree) -> jax.Array:

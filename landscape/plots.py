@@ -152,8 +152,9 @@ def definiteness(record: Any, ax: Axes | None = None) -> Axes:
 
 def basins(record: Any, ax: Axes | None = None) -> Axes:
     """A `basins.BasinMap`: the minimum that each start leads to, or what else became of it."""
+    grid = _grid(record.grid)
     colours = (*_distinct(len(record.names) - len(ENDS)), *ENDS)
-    return categories(_grid(record.grid), record.labels, record.names, ax, colours=colours)
+    return categories(grid, record.labels, record.names, ax, colours=colours)
 
 
 # Things drawn on top ------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def path(places: Any, ax: Axes | None = None, *, label: str = "path", colour: st
     return legend(ax)
 
 
-def theory(x: Any, y: Any, ax: Axes | None = None, *, label: str = "theory", style: str = "-") -> Axes:
+def theory(x: Any, y: Any, ax: Axes | None = None, *, label: str = "theory", style: Any = "-") -> Axes:
     """What theory says, as a thin dark line beside the measurement. NaN breaks the line."""
     ax = axis(ax)
     ax.plot(x, y, color=BLACK, linewidth=0.9, linestyle=style, label=label, zorder=3, scalex=False, scaley=False)
@@ -290,9 +291,13 @@ def shared_legend(figure: Any, axes: Iterable[Axes], *, columns: int | None = No
 
 
 def _distinct(count: int) -> list[str]:
-    """So many colours for minima, none of those in `ENDS`: the palette's, then steps of lightness along viridis."""
+    """So many colours for minima: those of the palette that are not in `ENDS`, then steps of lightness along magma.
+
+    Up to 7 more of these lie 13 CIELAB units or more from each other and from the rest, for red- and green-blind
+    readers too; beyond that neighbours grow alike.
+    """
     first = [colour for colour in PALETTE if colour not in ENDS][:count]
-    more = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count - len(first)))  # its end would be ENDS' yellow
+    more = matplotlib.colormaps["magma"](np.linspace(0.1, 0.9, count - len(first)))
     return first + [to_hex(colour) for colour in more]
 
 

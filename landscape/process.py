@@ -30,7 +30,7 @@ class Process(NamedTuple):
     Each takes the sweep's `*args` last and the keywords `static=` and, for `init` and `advance`, `key=` where the
     sweep has them. The state is a pair `(lane, shared)`: `shared` is what is the same for every lane (an optimizer's
     step count) and stays unbatched; everything else is `lane`. A finished lane is frozen. A block stops when all its
-    lanes are done, and is halved while at most half of them are alive.
+    lanes are done, and is narrowed when a quarter of it or less has all that are alive.
     """
 
     init: Callable[..., Any]  # (point, *args) -> state
@@ -276,7 +276,7 @@ def _shrunk(mesh: Mesh, lanes: Lanes, whole: Lanes, places: Any, alive: int) -> 
     narrow = width
     while narrow % 2 == 0 and narrow // 2 >= max(alive, NARROWEST):
         narrow //= 2
-    if narrow == width:
+    if 4 * narrow > width:  # each width is a program of its own, and compiling it takes longer than a few idle lanes
         return lanes, whole, places
     whole = _restored(mesh, whole, places, lanes)
     narrowed, places = _gather(mesh, narrow, lanes, places)

@@ -336,9 +336,9 @@ def test_no_run_has_settled_far_from_a_minimum(build, rate, steps, precision):
     settled = found.outcome == Outcome.SETTLED
     ends = np.stack(jax.tree.leaves(found.ends.params), axis=1).astype(np.float64)[settled]
     distance = np.min(np.linalg.norm(ends[:, None] - facts.points[None], axis=2), axis=1, initial=np.inf)
-    # √eps is the promise; where the problem is too ill-conditioned for the precision, 2 eps cond(H) is.
+    # √eps is the promise; where the problem is too ill-conditioned for the precision, 8 eps cond(H) is.
     eps = np.finfo(dtype).eps
-    promised = max(np.sqrt(eps), 2 * eps * facts.condition_number)
+    promised = max(np.sqrt(eps), 8 * eps * facts.condition_number)
     assert np.all(distance <= 2 * promised * (1 + np.linalg.norm(ends, axis=1)))
     if (build, rate) == (surfaces.himmelblau, 1e-2):
         assert settled.mean() > 0.5  # the check does not pass for want of settled runs

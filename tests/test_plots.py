@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm, to_hex
 from matplotlib.figure import Figure
 
 from landscape import plots
@@ -253,6 +253,39 @@ def test_a_basin_map_keeps_a_colour_for_each_outcome():
         shown.append(dict(zip(entries(ax), colours, strict=True)))
     assert list(shown[0]) == list(names) and len(set(shown[0].values())) == 7
     assert shown[1] == {"diverged": shown[0]["diverged"]}
+
+
+def test_a_basin_map_of_many_minima_has_a_colour_for_each(ax):
+    kinds = (*(f"minimum {i}" for i in range(32)), "saddle", "cycle", "bounded, unsettled", "diverged")
+    for names in (kinds[24:], kinds):  # the 8 minima of `styblinski_tang(3)`; 32
+        ax = Figure().add_subplot()
+        labels = np.arange(SLOPE.size).reshape(SLOPE.shape) % len(names)
+        plots.basins(plots.Labels(FRAME, labels, names), ax)
+        colours = [to_hex(handle.get_facecolor()[0]) for handle in ax.get_legend().legend_handles]
+        assert entries(ax) == list(names) and len(set(colours)) == len(names)
+        assert colours[-4:] == [colour.lower() for colour in plots.ENDS]  # the outcomes keep theirs
+        assert colours[:5] == [colour.lower() for colour in plots.PALETTE if colour not in plots.ENDS]
+
+
+@pytest.mark.parametrize("draw", [plots.basins, plots.surface, plots.surface3d, plots.definiteness])
+def test_a_record_of_points_makes_no_picture(draw, relief):
+    record = SimpleNamespace(
+        grid=None, labels=np.zeros(3, int), names=("minimum",), loss=np.zeros(3), eigenvalues=np.zeros((3, 2))
+    )
+    with pytest.raises(ValueError, match="the record has no grid, its starts were points: a picture needs a"):
+        draw(record, relief)
+
+
+def test_axes_can_share_one_legend():
+    figure = Figure()
+    first, second, bare = figure.subplots(1, 3)
+    plots.categories(FRAME, (SLOPE > 5).astype(int), ("low", "high"), first)
+    plots.categories(FRAME, np.ones(SLOPE.shape, int), ("low", "high"), second)
+    plots.theory([0, 1], [0, 1], second, label="exact")
+    plots.shared_legend(figure, (first, second, bare))
+    [below] = figure.legends
+    assert [text.get_text() for text in below.get_texts()] == ["low", "high", "exact"]
+    assert first.get_legend() is second.get_legend() is None
 
 
 # On top
