@@ -163,7 +163,7 @@ def test_counts_are_those_of_a_plain_loop_with_the_same_shuffles_at_every_batch_
 
 def test_the_full_batch_is_never_other_than_itself():
     problem = NOISE.noisy_toy()
-    grid = NOISE.ls.plane.box(problem, w1=(-4.0, 4.0, 7), w2=(-4.0, 4.0, 5))
+    grid = NOISE.ls.plane.box(problem, w1=(-4.0, 4.0, SIDE), w2=(-4.0, 4.0, SIDE))
     maps = [NOISE.labels(problem, grid, NOISE.METHODS[0], NOISE.BATCHES[-1], seed, 64)[0] for seed in (0, 1, 2)]
     assert NOISE.BATCHES[-1] == problem.size
     assert len(np.unique(maps[0])) > 1
