@@ -132,9 +132,9 @@ def run(
     unknown = [name for name in observe if name not in OBSERVABLES]
     if unknown:
         raise ValueError(f"observe has {unknown}: choose from {', '.join(OBSERVABLES)}")
+    watched = checked_steps(steps, observe_at)
     points, single = checked_starts(problem, starts)
     points, method, hyper = prepared(problem, points, optimizer, hyper, batch_size, tuple(observe))
-    watched = checked_steps(steps, observe_at)
     process = Process(init, advance, finish, int(steps), observe=finish if watched else None, observe_at=watched)
     problem = problem.astype(float_dtype(points))
     randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
@@ -309,6 +309,8 @@ def _two_lanes(method: Method, problem: Problem, hyper: dict[str, Any]) -> PyTre
 def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
     """The steps to observe, increasing; raises unless they and `steps` make sense."""
     checked_count("steps", steps)
+    if not all(isinstance(step, int | np.integer) for step in observe_at):
+        raise ValueError(f"observe_at is {observe_at!r:.60}: give whole numbers, the steps to look at")
     watched = tuple(sorted({int(step) for step in observe_at}))
     if watched and not 0 <= watched[0] <= watched[-1] <= steps:
         raise ValueError(f"observe_at has {watched[0]} to {watched[-1]}: steps lie from 0 to {steps}")
@@ -323,7 +325,8 @@ def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
         raise ValueError(
             f"batch_size is {batch_size}, but problem {problem.name!r} has no samples to draw from: leave it out"
         )
-    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= problem.size:
+    whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+    if not whole or not 1 <= batch_size <= problem.size:
         samples = f"{problem.size} sample{'s' * (problem.size > 1)}"
         raise ValueError(
             f"batch_size is {batch_size!r}, but the problem has {samples}: give a whole number from 1 to {problem.size}"
@@ -333,6 +336,13 @@ def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
 
 def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype: Any) -> tuple[dict, dict, tuple]:
     """The hyper-parameters that all lanes share, those of each lane's own, and the static ones."""
+    if not callable(optimizer):
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}: give the factory itself, such as optax.sgd, and its arguments "
+            f"in hyper"
+        )
+    if not isinstance(hyper, dict):
+        raise TypeError(f"hyper is {hyper!r:.60}: give a dict, such as {{'learning_rate': 0.1}}")
     name = getattr(optimizer, "__name__", str(optimizer))
     parameters = inspect.signature(optimizer).parameters
     for given in hyper:

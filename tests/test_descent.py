@@ -467,6 +467,8 @@ WORDS = {  # case: (what the call changes, the error's words)
     "batch 0": ({"batch_size": 0}, "batch_size is 0, but the problem has 7 samples: give a whole number from 1 to 7"),
     "batch negative": ({"batch_size": -1}, "batch_size is -1, but"),
     "batch above n": ({"batch_size": 8}, "batch_size is 8, but the problem has 7 samples"),
+    "batch True": ({"batch_size": True}, "batch_size is True, but the problem has 7 samples"),
+    "half a step": ({"observe_at": [1.5]}, r"observe_at is \[1.5\]: give whole numbers"),
     "steps 0": ({"steps": 0}, "steps is 0: give a whole number, 1 or more"),
     "observed late": ({"observe_at": (5, 11)}, "observe_at has 5 to 11: steps lie from 0 to 10"),
     "observed early": ({"observe_at": (-1, 3)}, "observe_at has -1 to 3: steps lie from 0 to 10"),
@@ -553,3 +555,13 @@ def test_an_optimizers_own_noise_follows_the_lanes_seeds():
     own, paired = run(None), run(np.array([7, 7, 8]))
     assert len(set(own.tolist())) == 3
     assert paired[0] == paired[1] != paired[2]
+
+
+def test_an_optimizer_that_is_no_factory_and_hyper_that_is_no_dict_are_refused(unchecked):
+    for changes, words in [
+        ({"optimizer": optax.sgd(0.1)}, "optimizer is a .*: give the factory itself, such as optax.sgd"),
+        ({"hyper": 0.1}, "hyper is 0.1: give a dict"),
+    ]:
+        options = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.1}, "steps": 1} | changes
+        with pytest.raises(TypeError, match=words):
+            descent.run(two_weight(), Weights(1.0, 2.0), **options)
