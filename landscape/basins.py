@@ -148,7 +148,7 @@ def map(
     starts, _ = checked_starts(problem, starts)
     points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, ())
     problem = problem.astype(float_dtype(points))
-    randomness = {"key": key, "seeds": seeds} if method.batch_size else {}
+    randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
     engine = {"static": method, "block": block, "store": store, "progress": progress}
     process = Process(_init, _advance, _finish, int(steps), check=_check)
     ends, _ = sweep(process, points, problem, hyper, **randomness, **engine)
