@@ -80,7 +80,7 @@ def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
 
 def scalar_steps(fn: Callable, *args: PyTree) -> bool:
     """Whether XLA's CPU compiler makes one function of `fn` on a tile, and soon: few operations, scalar on a lane."""
-    equations = list(_equations(jax.make_jaxpr(fn)(*args).jaxpr))
+    equations = list(subequations(jax.make_jaxpr(fn)(*args).jaxpr))
     return len(equations) <= MOST_OPERATIONS and all(
         equation.primitive.name in SCALAR and all(math.prod(out.aval.shape) <= TILE for out in equation.outvars)
         for equation in equations
@@ -97,35 +97,28 @@ def by_reciprocals(fn: Callable) -> Callable:
 
     def call(*args: PyTree) -> PyTree:
         traced, result = jax.make_jaxpr(fn, return_shape=True)(*args)
-        leaves = _evaluate(traced.jaxpr, traced.consts, jax.tree.leaves(args))
+        division = lambda _, a, b: [_divide(a, b)]  # noqa: E731
+        leaves = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves(args), {"div": division})
         return jax.tree.structure(result).unflatten(leaves)
 
     return call
 
 
-@jax.custom_batching.custom_vmap
-def _divide(a: Any, b: Any) -> jax.Array:
-    return jax.lax.div(a, b)
+def evaluate(jaxpr: Any, consts: Any, args: Any, rules: dict[str, Callable]) -> list[jax.Array]:
+    """The outputs of a jaxpr; a primitive with a rule is done by `rule(equation, *values) -> results`.
 
-
-@_divide.def_vmap
-def _divide_lanes(lanes: int, batched: list[bool], a: Any, b: Any) -> tuple[jax.Array, bool]:
-    del lanes
-    shared = batched[0] and not batched[1] and jnp.issubdtype(b.dtype, jnp.floating)
-    return (a * jax.lax.reciprocal(b) if shared else a / b), True
-
-
-def _evaluate(jaxpr: Any, consts: list, args: list) -> list:
-    """The outputs of a jaxpr, its divisions done by `_divide`."""
+    Rules reach into jitted functions, whose arguments stay the objects they are outside.
+    """
     known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
     read = lambda atom: atom.val if isinstance(atom, jaxprs.Literal) else known[atom]  # noqa: E731
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
-        if equation.primitive.name == "div":
-            results = [_divide(*values)]
-        elif equation.primitive.name in ("jit", "pjit"):
+        name = equation.primitive.name
+        if name in rules:
+            results = rules[name](equation, *values)
+        elif name in ("jit", "pjit"):
             inner = equation.params["jaxpr"]
-            results = _evaluate(inner.jaxpr, inner.consts, values)
+            results = evaluate(inner.jaxpr, inner.consts, values, rules)
         else:
             found = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
             results = found if equation.primitive.multiple_results else [found]
@@ -149,9 +142,21 @@ def outlined(fn: Callable, *args: PyTree, **attributes: str) -> Callable:
     return call
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def subequations(jaxpr: Any) -> Iterator[Any]:
     """All equations of a jaxpr and of those inside it."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs.jaxprs_in_params(equation.params):
-            yield from _equations(inner)
+            yield from subequations(inner)
+
+
+@jax.custom_batching.custom_vmap
+def _divide(a: Any, b: Any) -> jax.Array:
+    return jax.lax.div(a, b)
+
+
+@_divide.def_vmap
+def _divide_lanes(lanes: int, batched: list[bool], a: Any, b: Any) -> tuple[jax.Array, bool]:
+    del lanes
+    shared = batched[0] and not batched[1] and jnp.issubdtype(b.dtype, jnp.floating)
+    return (a * jax.lax.reciprocal(b) if shared else a / b), True

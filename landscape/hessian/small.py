@@ -1,4 +1,4 @@
-"""Gradient and Hessian of a loss, exact to rounding (forward over reverse)."""
+"""Gradient and Hessian of a function of a few scalars, entry by entry, so that everything fuses under `vmap`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,11 +9,6 @@ import jax.numpy as jnp
 
 PyTree = Any
 Scalars = tuple[jax.Array, ...]
-
-
-def hvp(loss: Callable[..., jax.Array], params: PyTree, vector: PyTree, *args: PyTree) -> PyTree:
-    """H v: the Hessian of `loss(params, *args)` times a pytree shaped like `params`, at the cost of a few gradients."""
-    return jax.jvp(lambda p: jax.grad(loss)(p, *args), (params,), (vector,))[1]
 
 
 def derivatives(
@@ -29,7 +24,7 @@ def derivatives(
     value, gradient = jax.value_and_grad(f)(coordinates)
     one, zero = (jnp.full_like(coordinates[0], v) for v in (1, 0))
     units = [tuple(one if j == i else zero for j in range(len(coordinates))) for i in range(len(coordinates))]
-    rows = [hvp(f, coordinates, unit) for unit in units]
+    rows = [jax.jvp(jax.grad(f), (coordinates,), (unit,))[1] for unit in units]
     size = range(len(coordinates))
     return value, gradient, tuple(tuple(rows[min(i, j)][max(i, j)] for j in size) for i in size)
 

@@ -1,0 +1,118 @@
+"""A curvature matrix as an operator: a pytree that passes through `jit` and is applied to many vectors."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from landscape.hessian.curvature import Arrays, Task, check_finite, gradient_term, term
+from landscape.hessian.linear import largest, linearised, total
+from landscape.hessian.space import Space
+
+PyTree = Any
+
+CACHE = 1 << 18  # bytes of one intermediate of a block of vectors: with more, a CPU core is slower than one by one
+DEVICE = 1 << 28  # the same for other devices, whose memory is the limit
+APART = 4  # products written side by side, that XLA may run on several cores
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LinearOperator:
+    """A symmetric linear map v -> A v on the leaves that move. Made by `linear_operator` and its like; a pytree.
+
+    `operator(vector)` takes and returns pytrees like the parameters; `operator.flat` does so for flat vectors of
+    length `dimension`, made by `operator.space`. It works inside `jit`, `vmap` and `grad`, and passes through `jit` as
+    an argument: operators of one loss and equal shapes share their compilations.
+    """
+
+    arrays: Any  # what the map needs of the point and the data
+    program: Any = dataclasses.field(metadata={"static": True})  # (arrays, flat vector) -> flat vector
+    space: Space = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, vector: PyTree) -> PyTree:
+        """A v, for a pytree like the parameters."""
+        return _apply(self, self.space.chosen(vector))
+
+    def flat(self, vector: jax.Array) -> jax.Array:
+        """A v, for a flat vector (n,)."""
+        return self.program(self.arrays, vector)
+
+    def rows(self, vectors: jax.Array) -> jax.Array:
+        """A v for each row of (k, n), `block()` at a time."""
+        width, count = self.block(), len(vectors)
+        if not self._apart:
+            return jax.vmap(self.flat)(vectors) if width >= count else jax.lax.map(self.flat, vectors, batch_size=width)
+        several = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
+        if width >= count:
+            return several(vectors)
+        whole = count // width * width
+        groups = vectors[:whole].reshape(-1, width, self.dimension)
+        done = jax.lax.map(several, groups).reshape(whole, self.dimension)
+        return jnp.concatenate([done, several(vectors[whole:])]) if whole < count else done
+
+    def block(self, memory: int | None = None) -> int:
+        """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
+        most = CACHE if jax.default_backend() == "cpu" else DEVICE
+        width = APART if self._apart else max(1, most // self.program.intermediate)
+        return width if memory is None else max(1, min(width, memory // self.program.work))
+
+    @property
+    def _apart(self) -> bool:
+        """Whether products are too large to gain from one another; XLA then runs independent ones on several cores."""
+        return jax.default_backend() == "cpu" and self.program.intermediate > CACHE // 2
+
+    @property
+    def dimension(self) -> int:
+        """The number n of scalars that move."""
+        return self.space.dimension
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The leaves that move, as dotted paths in the order of the flat vector."""
+        return self.space.moved
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The leaves that are held constant."""
+        return self.space.held
+
+
+@dataclasses.dataclass(frozen=True)
+class Accumulated:
+    """The static part of an operator whose products go through the data batch by batch."""
+
+    task: Task
+    intermediate: int  # bytes of the largest array in one product on one batch
+    work: int  # bytes of all of them
+
+    def __call__(self, arrays: Arrays, vector: jax.Array) -> jax.Array:
+        """The product with a flat vector: the mean of the batches' products."""
+        return self.task.mean(lambda fixed, data: term(self.task, vector, fixed, data)[0], *arrays)
+
+
+def prepared(task: Task, arrays: Arrays) -> LinearOperator:
+    """The operator of a curvature task; raises FloatingPointError where value or gradient are not finite."""
+    operator, finite = _prepared(task, *arrays)
+    check_finite(task.space, finite)
+    return operator
+
+
+@partial(jax.jit, static_argnums=0)
+def _prepared(task: Task, fixed: list[Any], data: list[Any]) -> tuple[LinearOperator, jax.Array]:
+    """The operator, and whether the value and each leaf's gradient are finite."""
+    if task.batch_size is None:
+        slope, value, map_, residuals = linearised(*task.slope(fixed, data))
+        return LinearOperator(residuals, map_, task.space), task.finite(value, slope)
+    zeros = jnp.zeros(task.space.dimension, task.space.dtype)
+    jaxpr = jax.make_jaxpr(lambda v: task.mean(partial(term, task, v), fixed, data)[0])(zeros).jaxpr
+    program = Accumulated(task, largest(jaxpr), total(jaxpr))
+    gradient, value = task.mean(lambda fixed, data: gradient_term(task, fixed, data), fixed, data)
+    return LinearOperator((fixed, data), program, task.space), task.finite(value, gradient)
+
+
+@jax.jit
+def _apply(operator: LinearOperator, chosen: list[Any]) -> PyTree:
+    return operator.space.direction(operator.flat(operator.space.joined(chosen)))
