@@ -12,9 +12,9 @@ from landscape import descent, hessian, smallmatrix
 from landscape.codes import Coded
 from landscape.estimate import Proportion, proportion
 from landscape.plane import Grid
-from landscape.problem import Problem, float_dtype, parameter_count
+from landscape.problem import Problem, checked_count, float_dtype, parameter_count
 from landscape.process import CHECKS, Process
-from landscape.starts import checked_count, checked_starts
+from landscape.starts import checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any

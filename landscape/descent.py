@@ -19,9 +19,9 @@ import optax
 
 from landscape.loops import by_reciprocals, repeat
 from landscape.plane import Grid
-from landscape.problem import Problem, float_dtype
+from landscape.problem import Problem, checked_count, float_dtype
 from landscape.process import Process
-from landscape.starts import checked_count, checked_starts
+from landscape.starts import checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any

@@ -159,6 +159,15 @@ def checked_key(key: Any) -> jax.Array:
     return key
 
 
+def checked_count(name: str, value: Any, least: int = 1, most: int | None = None, why: str = "") -> int:
+    """`value`; raises ValueError unless it is a whole number, `least` or more, and at most `most`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} is {value!r}: give a whole number, {bounds}{why}")
+    return int(value)
+
+
 def check_scalar(result: Any, name: str) -> None:
     """Raise unless the abstract value of a loss is one float scalar."""
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)

@@ -49,10 +49,3 @@ def checked_problem(problem: Any) -> Problem:
     if not isinstance(problem, Problem):
         raise TypeError(f"problem is {problem!r:.60}: give a Problem, of landscape.problems or from problem.make")
     return problem
-
-
-def checked_count(name: str, value: Any) -> int:
-    """`value`; raises ValueError unless it is a whole number, 1 or more."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}: give a whole number, 1 or more")
-    return int(value)

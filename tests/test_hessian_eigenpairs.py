@@ -259,12 +259,12 @@ W, A = np.ones(5, np.float32), np.eye(5, dtype=np.float32)
 REFUSED = {
     "k 0": ({"k": 0}, "k is 0"),
     "k True": ({"k": True}, "k is True"),
-    "k above n": ({"k": 6}, "there are 5 eigenvalues"),
+    "k above n": ({"k": 6}, "from 1 to 5, as many as there are eigenvalues"),
     "which": ({"which": "LM"}, "which is 'LM'"),
     "tolerance": ({"tolerance": 0.0}, "tolerance is 0.0"),
     "tolerance nan": ({"tolerance": float("nan")}, "tolerance is nan"),
     "products": ({"max_products": 0}, "max_products is 0"),
-    "basis": ({"k": 2, "basis": 5}, "basis is 5: give a whole number of at least 6"),
+    "basis": ({"k": 2, "basis": 5}, "basis is 5: give a whole number, 6 or more"),
     "block": ({"block": 9}, "block is 9"),
     "key": ({"key": "zero"}, "key is 'zero'"),
 }

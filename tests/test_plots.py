@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm, to_hex
 from matplotlib.figure import Figure
 
 from landscape import plots
+from landscape.plots import planes
 
 W1, W2 = np.linspace(-1, 3, 9), np.linspace(0, 2, 17)  # a plane that is not square, with steps that differ
 FRAME = plots.Frame((W1, W2), ("w1", "w2"))
@@ -87,11 +88,11 @@ def test_a_relief_stands_on_the_right_points(relief):
 def test_a_cut_relief_ends_at_its_height(relief):
     plots.surface3d(plots.Field(FRAME, SLOPE), relief, top=10.0)
     assert relief.get_zlim()[1] == pytest.approx(10, abs=1) and relief.get_zlim()[0] < -1
-    shown = plots._cut(SLOPE, 10.0)
+    shown = planes._cut(SLOPE, 10.0)
     np.testing.assert_array_equal(shown[SLOPE <= 10], SLOPE[SLOPE <= 10])
     rim = shown[SLOPE > 10]
     assert np.all((rim == 10) | np.isnan(rim)) and np.any(rim == 10) and np.any(np.isnan(rim))
-    assert np.isnan(plots._cut(np.array([[np.nan, 1.0], [1.0, 1.0]]), 10.0)[0, 0])
+    assert np.isnan(planes._cut(np.array([[np.nan, 1.0], [1.0, 1.0]]), 10.0)[0, 0])
 
 
 def test_planes_are_to_scale_unless_that_would_make_a_ribbon(ax):
@@ -367,6 +368,7 @@ import sys
 import numpy as np
 from matplotlib.figure import Figure
 from landscape import plots
+from landscape.plots import planes
 frame = plots.Frame((np.arange(3.0), np.arange(4.0)), ("w1", "w2"))
 values, ax = np.arange(12.0).reshape(3, 4), Figure().add_subplot()
 plots.field(frame, values, ax)
@@ -381,3 +383,35 @@ assert sys.modules["matplotlib.pyplot"].get_fignums() == [1, 2]
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# Spectra
+
+
+GRID = np.linspace(-1, 4, 51)
+DENSITY = plots.Curve(GRID, np.exp(-(GRID**2)), np.exp(-(GRID**2)) / 2, 2 * np.exp(-(GRID**2)))
+
+
+def test_a_spectrum_has_its_density_its_band_and_its_outliers(ax):
+    assert plots.spectrum(DENSITY, ax, outliers=[2.0, 3.0]) is ax
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["estimate"].get_ydata(), np.maximum(DENSITY.mean, 1e-7))
+    np.testing.assert_array_equal(lines["outliers (2)"].get_xdata(), [2, 3])
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert np.isclose(edges[:, 1].max(), 2.0) and ax.get_yscale() == "log"
+    assert entries(ax) == ["95 % band", "estimate", "outliers (2)"]
+
+
+def test_a_profile_has_a_line_a_direction_and_its_parabola(ax):
+    s = np.linspace(-1, 1, 5)
+    record = SimpleNamespace(
+        distances=s, loss=np.stack([s**2, s**4]), curvature=np.array([2.0, 0.0]), quadratic=np.stack([s**2, 0 * s])
+    )
+    assert plots.profile(record, ax) is ax
+    solid = [line for line in ax.lines if line.get_linestyle() == "-"]
+    dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+    np.testing.assert_array_equal([line.get_ydata() for line in solid], record.loss)
+    np.testing.assert_array_equal([line.get_ydata() for line in dashed[:2]], record.quadratic)
+    assert entries(ax) == ["$\\lambda$ = 2", "$\\lambda$ = 0", "second order"]
+    with pytest.raises(ValueError, match="1 names for 2 lines"):
+        plots.profile(record, ax, names=["one"])

@@ -11,8 +11,7 @@ import numpy as np
 from landscape.critical.catalogue import Catalogue, Ends, Entry, Kind, Status
 from landscape.critical.iteration import STEPS, block_size, checked_size, newton
 from landscape.critical.merging import merged
-from landscape.problem import Problem
-from landscape.starts import checked_count
+from landscape.problem import Problem, checked_count
 from landscape.sweep import sweep
 
 __all__ = ["Catalogue", "Ends", "Entry", "Kind", "Status", "find", "newton"]

@@ -21,8 +21,8 @@ from jax.flatten_util import ravel_pytree
 from landscape import hessian, smallmatrix
 from landscape.critical.catalogue import Ends, Status
 from landscape.plane import Grid
-from landscape.problem import Problem, float_dtype, parameter_count
-from landscape.starts import checked_count, checked_starts
+from landscape.problem import Problem, checked_count, float_dtype, parameter_count
+from landscape.starts import checked_starts
 from landscape.sweep import lanes_within, sweep
 
 PyTree = Any

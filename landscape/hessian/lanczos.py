@@ -23,7 +23,7 @@ import numpy as np
 from landscape.codes import Coded
 from landscape.hessian.products import LinearOperator, as_operator
 from landscape.hessian.space import Leaves
-from landscape.problem import checked_key
+from landscape.problem import checked_count, checked_key
 
 PyTree = Any
 
@@ -117,10 +117,10 @@ def eigenpairs(
     """
     operator = as_operator(loss, params, args, leaves, batch_size)
     n = operator.dimension
-    k = _checked("k", k, 1, n, f": there are {n} eigenvalues")
-    block = min(k if block is None else _checked("block", block, 1, n), n)
-    basis = max(32, 8 * block, 2 * k + block) if basis is None else _checked("basis", basis, k + 2 * block, None)
-    max_products = _checked("max_products", max_products, 1, None)
+    k = checked_count("k", k, 1, n, ", as many as there are eigenvalues")
+    block = min(k if block is None else checked_count("block", block, 1, n), n)
+    basis = max(32, 8 * block, 2 * k + block) if basis is None else checked_count("basis", basis, k + 2 * block)
+    max_products = checked_count("max_products", max_products)
     if which not in ENDS:
         raise ValueError(f"which is {which!r}: give one of {', '.join(map(repr, ENDS))}")
     if tolerance is None:
@@ -274,11 +274,3 @@ def _qr(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision="highest")
-
-
-def _checked(name: str, value: Any, least: int, most: int | None, why: str = "") -> int:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
-        raise ValueError(f"{name} is {value!r}: give a whole number {bounds}{why}")
-    return int(value)

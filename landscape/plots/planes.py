@@ -1,13 +1,7 @@
-"""Pictures of records on axes that you give: NumPy arrays in, matplotlib artists out; nothing is computed or shown.
-
-Every function takes an axis (`ax=None` makes a figure of its own) and returns it. The first axis of a grid runs along
-x, the second along y. Colours: viridis for magnitudes, logarithmic where they span decades; red and blue around white
-for signed values; Okabe and Ito's palette for kinds. Colour-blind readers can tell all of them apart. What is not
-finite is hatched, and the legend says so.
-"""
+"""Pictures of a plane of parameters: surfaces, fields, maps of kinds, and what is drawn on top of them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import matplotlib
@@ -15,17 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm, to_hex
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
-from matplotlib.transforms import offset_copy
 
-# Okabe and Ito, "Color Universal Design" (2008)
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-SKY, VERMILION, YELLOW, BLACK, GREY = "#56B4E9", "#D55E00", "#F0E442", "#000000", "#BBBBBB"
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, GREY, BLACK)
-ENDS = (VERMILION, PURPLE, YELLOW, GREY)  # the outcomes of a basin map that lead to no minimum, in its order
+from landscape.plots.marks import BLACK, BLUE, GREY, ORANGE, PALETTE, PURPLE, SKY, VERMILION, YELLOW, axis, legend
 
 DEFINITENESS = ("positive definite", "semidefinite", "indefinite", "negative definite")
 MARKERS = {"minimum": ("o", "white"), "saddle": ("X", ORANGE), "maximum": ("^", PURPLE)}
 OTHER_MARKER = ("D", SKY)  # degenerate kinds
+ENDS = (VERMILION, PURPLE, YELLOW, GREY)  # the outcomes of a basin map that lead to no minimum, in its order
 SQUARE = 4  # a plane whose sides differ by less than this factor is drawn to scale
 
 
@@ -199,13 +189,6 @@ def path(places: Any, ax: Axes | None = None, *, label: str = "path", colour: st
     return legend(ax)
 
 
-def theory(x: Any, y: Any, ax: Axes | None = None, *, label: str = "theory", style: Any = "-") -> Axes:
-    """What theory says, as a thin dark line beside the measurement. NaN breaks the line."""
-    ax = axis(ax)
-    ax.plot(x, y, color=BLACK, linewidth=0.9, linestyle=style, label=label, zorder=3, scalex=False, scaley=False)
-    return legend(ax)
-
-
 # Scales, names, axes ------------------------------------------------------------------------------------------------
 
 
@@ -253,41 +236,6 @@ def math_name(name: str) -> str:
     if not letter:
         return name
     return f"${letter[1]}_{{{letter[2]}}}$" if letter[2] else f"${letter[1]}$"
-
-
-def axis(ax: Any = None, **options: Any) -> Any:
-    """`ax`, or the axis of a new figure."""
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot  # only here: who gives an axis keeps pyplot's state as it was
-
-    return pyplot.subplots(layout="constrained", subplot_kw=options)[1]
-
-
-def legend(ax: Axes) -> Axes:
-    """Below the axis, the legend of all that is labelled on it so far: one entry a label."""
-    handles, names = ax.get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    if unique:
-        figure: Any = ax.figure
-        ruler = offset_copy(ax.transAxes, fig=figure, y=-36, units="points")  # room for the axis' name
-        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": ruler}
-        ax.legend(list(unique.values()), list(unique), ncols=2, frameon=False, fontsize="small", **below)
-    return ax
-
-
-def shared_legend(figure: Any, axes: Iterable[Axes], *, columns: int | None = None) -> None:
-    """One legend below the figure for all these axes, in place of one each: in one row, or in so many columns."""
-    unique: dict[str, Any] = {}
-    for ax in axes:
-        legend = ax.get_legend()
-        if legend:
-            legend.remove()
-        handles, names = ax.get_legend_handles_labels()
-        unique |= dict(zip(names, handles, strict=True))
-    if unique:
-        ncols = columns or len(unique)
-        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=ncols, frameon=False)
 
 
 def _distinct(count: int) -> list[str]:

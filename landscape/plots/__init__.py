@@ -1,0 +1,95 @@
+"""Pictures of records on axes that you give: NumPy arrays in, matplotlib artists out; nothing is computed or shown.
+
+`planes` draws planes of parameters, `spectra` Hessians; all of it is here by name.
+
+Every function takes an axis (`ax=None` makes a figure of its own) and returns it. The first axis of a grid runs along
+x, the second along y. Colours: viridis for magnitudes, logarithmic where they span decades; red and blue around white
+for signed values; Okabe and Ito's palette for kinds. Colour-blind readers can tell all of them apart. What is not
+finite is hatched, and the legend says so.
+"""
+
+from landscape.plots.marks import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    axis,
+    legend,
+    shared_legend,
+    theory,
+)
+from landscape.plots.planes import (
+    DEFINITENESS,
+    ENDS,
+    MARKERS,
+    OTHER_MARKER,
+    SQUARE,
+    Field,
+    Frame,
+    Labels,
+    Plane,
+    basins,
+    categories,
+    critical_points,
+    definiteness,
+    diverging,
+    field,
+    math_name,
+    path,
+    points,
+    probability,
+    sequential,
+    signs,
+    surface,
+    surface3d,
+)
+from landscape.plots.spectra import Curve, profile, spectrum
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "Curve",
+    "DEFINITENESS",
+    "ENDS",
+    "Field",
+    "Frame",
+    "GREEN",
+    "GREY",
+    "Labels",
+    "MARKERS",
+    "ORANGE",
+    "OTHER_MARKER",
+    "PALETTE",
+    "PURPLE",
+    "Plane",
+    "SKY",
+    "SQUARE",
+    "VERMILION",
+    "YELLOW",
+    "axis",
+    "basins",
+    "categories",
+    "critical_points",
+    "definiteness",
+    "diverging",
+    "field",
+    "legend",
+    "math_name",
+    "path",
+    "points",
+    "probability",
+    "profile",
+    "sequential",
+    "shared_legend",
+    "signs",
+    "spectrum",
+    "surface",
+    "surface3d",
+    "theory",
+]
