@@ -1,5 +1,6 @@
 """Numbers with their uncertainty: a mean and its standard error, a share and its Wilson interval."""
 
+import math
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ class Estimate(NamedTuple):
     mean: Any
     standard_error: Any  # standard deviation of `mean`, not of one sample
 
-    def interval(self, level: float = 0.95) -> tuple[Any, Any]:
-        """(lower, upper) = mean -+ z standard_error, which covers the true mean with probability `level`.
+    def interval(self, level: float = 0.95, degrees: int | None = None) -> tuple[Any, Any]:
+        """(lower, upper) = mean -+ q standard_error, which covers the true mean with probability `level`.
 
-        Normal quantile: for few samples (below about 30) of an unknown spread it covers a little less.
+        q is the normal quantile; with `degrees`, those of freedom of the standard error (samples - 1), Student's.
+        For few samples (below about 30) of an unknown spread the normal one covers a little less.
         """
-        half = _quantile(level) * self.standard_error
+        half = quantile(level, degrees) * self.standard_error
         return self.mean - half, self.mean + half
 
 
@@ -54,7 +56,7 @@ def proportion(successes: Any, trials: Any, level: float = 0.95) -> Proportion:
 
     Source: Wilson, J. Amer. Statist. Assoc. 22 (1927) 209-212; Brown, Cai, DasGupta, Statist. Sci. 16 (2001) eq. (4).
     """
-    z = _quantile(level)
+    z = quantile(level)
     k, n = np.broadcast_arrays(_counts(successes, "successes"), _counts(trials, "trials"))
     if np.any(n == 0):
         raise ValueError(f"trials is 0 in {np.sum(n == 0)} places: a share needs a trial, so leave those out")
@@ -67,11 +69,40 @@ def proportion(successes: Any, trials: Any, level: float = 0.95) -> Proportion:
     return Proportion(share, lower[()], upper[()], np.sqrt(share * (1 - share) / n))
 
 
-def _quantile(level: float) -> float:
-    """z with P(|normal| < z) = level."""
+def quantile(level: float, degrees: int | None = None) -> float:
+    """q with P(|x| < q) = level, for a normal x, or for Student's t with `degrees` of freedom.
+
+    Student's is found by bisection from the distribution's finite sum; above 100 degrees from its expansion about the
+    normal z, q = z + (z^3 + z) / 4 degrees + (5 z^5 + 16 z^3 + 3 z) / 96 degrees^2, to 2e-5 q for levels up to 0.999.
+    Raises ValueError for a level outside (0, 1), or degrees that are no whole number from 1 on.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), eqs. 26.7.3, 26.7.4 and 26.7.5.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: give the coverage as a number between 0 and 1, such as 0.95")
-    return NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    if degrees is None:
+        return z
+    if not isinstance(degrees, int | np.integer) or isinstance(degrees, bool) or degrees < 1:
+        raise ValueError(f"degrees is {degrees!r}: give a whole number of degrees of freedom, such as samples - 1")
+    if degrees > 100:
+        return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student(middle, degrees) < level else (low, middle)
+    return degrees**0.5 * math.tan(low)
+
+
+def _student(angle: float, degrees: int) -> float:
+    """P(|t| < degrees^(1/2) tan angle), for t of Student's distribution."""
+    cosine, odd = math.cos(angle), degrees % 2
+    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+    for j in range(odd, degrees - 1, 2):
+        total += term
+        term *= (j + 1) / (j + 2) * cosine**2
+    total *= math.sin(angle)
+    return (angle + total) * 2 / math.pi if odd else total
 
 
 def _counts(values: Any, argument: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from landscape.estimate import Estimate, from_samples, proportion
+from landscape.estimate import Estimate, from_samples, proportion, quantile
 
 EPS = np.finfo(np.float64).eps
 
@@ -98,6 +98,29 @@ def test_interval_uses_the_normal_quantile():
     lower, upper = Estimate(np.array([1.0, -2.0]), np.array([0.5, 0.0])).interval(0.9)
     half = stats.norm.ppf(0.95) * 0.5
     np.testing.assert_allclose((lower, upper), [[1 - half, -2], [1 + half, -2]], rtol=1e-14)  # quantile good to 1e-15
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.95, 0.99, 0.999])
+def test_students_quantile_is_scipys(level):
+    for degrees in (*range(1, 101), 101, 1000, 10**7):
+        # The sum is exact to rounding; its expansion above 100 degrees leaves out z^6 / degrees^3.
+        tolerance = 1e-12 if degrees <= 100 else 2e-5
+        assert quantile(level, degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, degrees), rel=tolerance)
+    assert quantile(level, 10**7) == pytest.approx(quantile(level), rel=1e-5)
+
+
+def test_students_interval_of_five_samples_covers_as_it_says():
+    runs = 20_000
+    found = from_samples(np.random.default_rng(4).normal(size=(5, runs)))
+    covered = [np.mean(np.abs(found.mean) <= found.interval(0.95, degrees)[1] - found.mean) for degrees in (4, None)]
+    assert abs(covered[0] - 0.95) < 4 * np.sqrt(0.05 * 0.95 / runs)  # 4 standard errors of the simulation
+    assert covered[1] < 0.89  # the negative control: the normal quantile
+
+
+@pytest.mark.parametrize("degrees", [0, -1, True])
+def test_degrees_are_a_whole_number(degrees):
+    with pytest.raises(ValueError, match="whole number of degrees of freedom"):
+        quantile(0.95, degrees)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

@@ -81,7 +81,9 @@ def test_well_separated_values_have_nearly_all_digits():
 
 def test_no_ghosts_in_twenty_values_after_hundreds_of_products():
     spectrum = np.concatenate([[1e3], np.linspace(0, 1, N - 1)])
-    found = hessian.eigenpairs(quadratic, np.ones(N, np.float32), matrix_of(spectrum).astype(np.float32), k=20, block=1, tolerance=1e-5)
+    found = hessian.eigenpairs(
+        quadratic, np.ones(N, np.float32), matrix_of(spectrum).astype(np.float32), k=20, block=1, tolerance=1e-5
+    )
     assert found.status == Status.CONVERGED and found.products > 120
     exact = wanted(spectrum, 20, "largest")
     assert np.sum(np.asarray(found.values) > 100) == 1  # Lanczos without reorthogonalisation has copies of it

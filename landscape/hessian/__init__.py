@@ -13,6 +13,8 @@ the parameters' own; on GPUs that round matrix products (TF32) set `jax.default_
 """
 
 from landscape.hessian.dense import Inertia, dense, inertia
+from landscape.hessian.density import Density, Masses, density
+from landscape.hessian.estimators import diagonal, trace
 from landscape.hessian.lanczos import Eigenpairs, Status, eigenpairs
 from landscape.hessian.products import (
     LinearOperator,
@@ -29,13 +31,17 @@ from landscape.hessian.small import derivatives, unstacked
 
 __all__ = [
     "Eigenpairs",
+    "Density",
     "Inertia",
     "LinearOperator",
+    "Masses",
     "Profile",
     "Status",
     "along",
     "dense",
+    "density",
     "derivatives",
+    "diagonal",
     "eigenpairs",
     "fisher_operator",
     "fisher_vp",
@@ -45,5 +51,6 @@ __all__ = [
     "inertia",
     "linear_operator",
     "profile",
+    "trace",
     "unstacked",
 ]

@@ -48,7 +48,7 @@ class Status(Coded):
 class Eigenpairs(NamedTuple):
     """Eigenvalues with their vectors, and how well they satisfy A v = λ v."""
 
-    values: Any  # (k,) v^T A v; the wanted end first
+    values: Any  # (k,) v^T A v / v^T v; the wanted end first
     vectors: PyTree  # like the parameters, with a leading axis k; None at leaves held constant; each of norm 1
     residuals: Any  # (k,) ‖A v - λ v‖, from a product of its own: an eigenvalue of A lies within that of λ
     status: Any  # int32, a Status
@@ -136,9 +136,10 @@ def _eigenpairs(settings: _Settings, operator: LinearOperator, key: jax.Array) -
     constant = jax.lax.stop_gradient(operator)
     search = _search if settings.basis + settings.block < operator.dimension else _from_dense
     vectors, scale, products = search(settings, constant, key)
-    vectors = jax.lax.stop_gradient(vectors)
+    vectors = jax.lax.stop_gradient(vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True))
     images = operator.rows(vectors)
-    values = jnp.sum(vectors * images, axis=1)
+    # Divided once more: the norms are 1 to rounding only, and that would be most of the values' error.
+    values = jnp.sum(vectors * images, axis=1) / jnp.sum(vectors * vectors, axis=1)
     residuals = jnp.linalg.norm(images - values[:, None] * vectors, axis=1)
     order = jnp.argsort(values, descending=settings.which != "smallest")
     good = jnp.all(residuals <= _threshold(settings, values, scale))

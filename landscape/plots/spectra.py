@@ -56,7 +56,7 @@ def profile(record: Any, ax: Axes | None = None, *, names: Sequence[str] | None 
         raise ValueError(f"{len(names)} names for {len(losses)} lines: give one each, for at most {len(PALETTE)} lines")
     for colour, name, loss, predicted in zip(PALETTE, names, losses, np.asarray(record.quadratic), strict=False):
         ax.plot(distances, loss, color=colour, linewidth=1.8, label=name)
-        ax.plot(distances, predicted, color=BLACK, linewidth=0.8, linestyle="--", scaley=False)
+        ax.plot(distances, predicted, color=colour, linewidth=1, linestyle="--", scaley=False)
     ax.plot([], [], color=BLACK, linewidth=0.8, linestyle="--", label="second order")
     ax.set(xlabel="distance along the eigenvector", ylabel="loss $L$", xlim=(distances.min(), distances.max()))
     return legend(ax)

@@ -13,7 +13,6 @@ to its own layers, such as `deterministic=False` inside an nnx model, is beyond 
 """
 
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,27 +20,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import partial_eval
 
 from landscape.problem import Problem, checked_point, is_float, leaf_names, make
+from landscape.problems.evaluation import (
+    Evaluation,
+    Linen,
+    apply_equinox,
+    apply_haiku,
+    apply_linen,
+    apply_nnx,
+    apply_plain,
+    framework,
+)
 
 PyTree = Any
 Criterion = Callable[[Any, Any], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A model's call in evaluation mode, without its arrays. Static: two of equal models are equal, and hash alike."""
-
-    name: str
-    function: Callable = dataclasses.field(repr=False)  # (*fixed, params, frozen, x, **options) -> outputs
-    fixed: tuple[Any, ...] = dataclasses.field(repr=False)
-    options: tuple[tuple[str, Any], ...] = ()  # keyword arguments of the call
-
-    def __call__(self, params: PyTree, frozen: PyTree, x: PyTree) -> PyTree:
-        """The outputs for inputs x, whose first axis counts samples."""
-        params, frozen, x = jax.tree.map(jnp.asarray, (params, frozen, x))
-        return self.function(*self.fixed, params, frozen, x, **dict(self.options))
 
 
 @jax.tree_util.register_dataclass
@@ -116,14 +109,14 @@ def linen(module: Any, variables: Any, **call: Any) -> Adapted:
     "params" or without a float among them, and, at the first call, for a module that then updates its variables or
     draws random numbers.
     """
-    base = _framework("flax.linen", "flax").Module
+    base = framework("flax.linen", "flax").Module
     if not isinstance(module, base):
         raise TypeError(f"module is {_kind(module)}: give a flax.linen.Module (nnx modules go to `nnx`)")
     if not isinstance(variables, Mapping) or "params" not in variables:
         found = f"has {', '.join(map(repr, variables))}" if isinstance(variables, Mapping) else f"is {_kind(variables)}"
         raise ValueError(f"variables {found}: give all that module.init returned, a dict with 'params' in it")
     params, held = _parted(variables["params"])
-    return _adapted(_apply_linen, (_Linen(module),), call, params, {**variables, "params": held}, type(module).__name__)
+    return _adapted(apply_linen, (Linen(module),), call, params, {**variables, "params": held}, type(module).__name__)
 
 
 def nnx(model: Any, **call: Any) -> Adapted:
@@ -137,14 +130,14 @@ def nnx(model: Any, **call: Any) -> Adapted:
     that cannot be hashed; ValueError for a model without float Params, and, at the first call, for one that updates
     its variables from its inputs all the same.
     """
-    api = _framework("flax.nnx", "flax")
+    api = framework("flax.nnx", "flax")
     if not isinstance(model, api.Module):
         raise TypeError(f"model is {_kind(model)}: give a flax.nnx.Module (Linen modules go to `linen`)")
     copy = api.clone(model)
     copy.eval()
     moves = lambda path, leaf: isinstance(leaf, api.Param) and is_float(leaf.get_raw_value())  # noqa: E731
     graph, params, rest = api.split(copy, moves, ...)
-    return _adapted(_apply_nnx, (graph,), call, api.as_pure(params), api.as_pure(rest), type(model).__name__)
+    return _adapted(apply_nnx, (graph,), call, api.as_pure(params), api.as_pure(rest), type(model).__name__)
 
 
 def equinox(model: Any, state: Any = None, **call: Any) -> Adapted:
@@ -160,7 +153,7 @@ def equinox(model: Any, state: Any = None, **call: Any) -> Adapted:
     for another kind of model or state, and static fields that cannot be hashed; ValueError for a model without float
     arrays, and, at the first call, for one that updates its state from its inputs.
     """
-    api = _framework("equinox", "equinox")
+    api = framework("equinox", "equinox")
     if not isinstance(model, api.Module) or not callable(model):
         raise TypeError(f"model is {_kind(model)}: give an equinox.Module that can be called")
     if state is not None and not isinstance(state, api.nn.State):
@@ -171,7 +164,7 @@ def equinox(model: Any, state: Any = None, **call: Any) -> Adapted:
     key = inspect.signature(type(model).__call__).parameters.get("key")
     options = {"key": None, **call} if key is not None and key.default is key.empty else call
     fixed = structure, tuple(leaves)
-    return _adapted(_apply_equinox, fixed, options, params, (arrays, state), type(model).__name__)
+    return _adapted(apply_equinox, fixed, options, params, (arrays, state), type(model).__name__)
 
 
 def haiku(transformed: Any, params: Any, state: Any = None, **call: Any) -> Adapted:
@@ -187,7 +180,7 @@ def haiku(transformed: Any, params: Any, state: Any = None, **call: Any) -> Adap
     are no arrays; ValueError for a state too many or too few, parameters without a float, and, at the first call, for a
     function that then updates its state from its inputs or draws random numbers.
     """
-    api = _framework("haiku", "dm-haiku")
+    api = framework("haiku", "dm-haiku")
     if not isinstance(transformed, api.Transformed | api.TransformedWithState):
         raise TypeError(f"transformed is {_kind(transformed)}: give what transform or transform_with_state returned")
     stateful = isinstance(transformed, api.TransformedWithState)
@@ -197,7 +190,7 @@ def haiku(transformed: Any, params: Any, state: Any = None, **call: Any) -> Adap
     moved, held = _parted(params)
     arguments = list(inspect.signature(transformed.apply).parameters)
     random = arguments[1 + stateful : 2 + stateful] == ["rng"]
-    return _adapted(_apply_haiku, (transformed.apply, stateful, random), call, moved, (held, state), "haiku")
+    return _adapted(apply_haiku, (transformed.apply, stateful, random), call, moved, (held, state), "haiku")
 
 
 def plain(apply: Callable[[PyTree, PyTree], PyTree], params: PyTree) -> Adapted:
@@ -209,7 +202,7 @@ def plain(apply: Callable[[PyTree, PyTree], PyTree], params: PyTree) -> Adapted:
     if not callable(apply):
         raise TypeError(f"apply is {_kind(apply)}: give a function of (params, x)")
     moved, held = _parted(params)
-    return _adapted(_apply_plain, (apply,), {}, moved, held, getattr(apply, "__name__", type(apply).__name__))
+    return _adapted(apply_plain, (apply,), {}, moved, held, getattr(apply, "__name__", type(apply).__name__))
 
 
 def loss(model: Any, criterion: Criterion) -> Loss:
@@ -255,97 +248,6 @@ def take(data: Samples, indices: Any) -> Samples:
     return Samples(x, y, data.frozen)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Linen:
-    """A module, compared by value. Its own hash fails where fields are lists, as those of `Sequential` are."""
-
-    module: Any
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Linen) and (self.module is other.module or self.module == other.module)
-
-    def __hash__(self) -> int:
-        return hash(type(self.module))
-
-
-def _apply_linen(static: _Linen, params: PyTree, frozen: PyTree, x: PyTree, /, **call: Any) -> PyTree:
-    errors = _framework("flax.errors", "flax")
-    variables = {**frozen, "params": _merged(params, frozen["params"])}
-    try:
-        return static.module.apply(variables, x, mutable=False, **call)
-    except (errors.ModifyScopeVariableError, errors.InvalidRngError) as error:
-        raise _training(type(static.module).__name__, "linen") from error
-
-
-def _apply_nnx(graph: Any, params: PyTree, frozen: PyTree, x: PyTree, /, **call: Any) -> PyTree:
-    api = _framework("flax.nnx", "flax")
-
-    def run(x: PyTree) -> tuple[PyTree, PyTree]:
-        model = api.merge(graph, params, frozen)
-        return model(x, **call), api.as_pure(api.state(model))
-
-    return _unchanged(run, frozen, x, "nnx")
-
-
-def _apply_equinox(
-    structure: Any, leaves: tuple[Any, ...], params: PyTree, frozen: PyTree, x: PyTree, /, **call: Any
-) -> PyTree:
-    arrays, state = frozen
-    module = _framework("equinox", "equinox").combine(params, arrays, structure.unflatten(leaves))
-
-    def run(x: PyTree) -> tuple[PyTree, PyTree]:
-        copy = jax.tree.map(lambda leaf: leaf, state)  # an update makes the State that it came from unusable
-        return (module(x, **call), copy) if state is None else module(x, copy, **call)
-
-    return jax.vmap(lambda x: _unchanged(run, state, x, "equinox"), axis_name="batch")(x)
-
-
-def _apply_haiku(
-    apply: Callable, stateful: bool, random: bool, params: PyTree, frozen: PyTree, x: PyTree, /, **call: Any
-) -> PyTree:
-    held, state = frozen
-    arguments = (_merged(params, held), *(state,) * stateful, *(None,) * random)
-
-    def run(x: PyTree) -> tuple[PyTree, PyTree]:
-        outputs = apply(*arguments, x, **call)
-        return outputs if stateful else (outputs, None)
-
-    try:
-        return _unchanged(run, state, x, "haiku")
-    except ValueError as error:
-        if type(error).__name__ != "MissingRNGError":  # which Haiku does not export
-            raise
-        raise _training("the function", "haiku") from error
-
-
-def _apply_plain(function: Callable, params: PyTree, frozen: PyTree, x: PyTree, /) -> PyTree:
-    return function(_merged(params, frozen), x)
-
-
-def _unchanged(run: Callable, before: PyTree, x: PyTree, adapter: str) -> PyTree:
-    """The outputs of `run(x) -> (outputs, state)`; raises ValueError where what it makes of `before` depends on x.
-
-    Most states come back as the very arrays they were; from inside `nnx.jit` or `nnx.remat` as new ones.
-    """
-    paths = [path for path, _ in jax.tree.leaves_with_path(before)]
-    left = lambda after: [dict(jax.tree.leaves_with_path(after)).get(path) for path in paths]  # noqa: E731
-    outputs, after = run(x)
-    if all(a is b for a, b in zip(left(after), jax.tree.leaves(before), strict=True)):
-        return outputs
-    traced = jax.make_jaxpr(lambda x: left(run(x)[1]))(x).jaxpr
-    if any(partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))[1]):
-        raise _training("the model", adapter)
-    return outputs
-
-
-def _training(name: str, adapter: str) -> ValueError:
-    return ValueError(
-        f"{name} updates its variables or draws random numbers when it is called, which evaluation mode excludes: give "
-        f"`{adapter}` the argument that turns training off, such as train=False, is_training=False, deterministic=True "
-        "or use_running_average=True"
-    )
-
-
 def _adapted(function: Callable, fixed: tuple, call: dict, params: PyTree, frozen: PyTree, name: str) -> Adapted:
     """The parts together, checked: what is static has a hash, and params are floats."""
     for argument, value in call.items():
@@ -375,10 +277,6 @@ def _parted(params: PyTree) -> tuple[PyTree, PyTree]:
     return moved, jax.tree.map(lambda leaf: leaf if constant(leaf) else None, params)
 
 
-def _merged(params: PyTree, held: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: b if a is None else a, params, held, is_leaf=lambda leaf: leaf is None)
-
-
 def _samples(x: PyTree, y: PyTree) -> int:
     """How many samples there are."""
     both = {"x": x, "y": y}
@@ -391,11 +289,3 @@ def _samples(x: PyTree, y: PyTree) -> int:
 
 def _kind(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-
-
-def _framework(module: str, package: str) -> Any:
-    """A framework's module, imported when it is needed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"the adapter for {module} needs {package}: run `pip install {package}`") from error
