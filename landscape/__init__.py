@@ -14,8 +14,8 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "basins", "cli", "critical", "descent", "estimate", "hessian", "plane", "plots", "problem", "problems",
-    "smallmatrix", "store", "surface", "sweep",
+    "basins", "cli", "critical", "descent", "estimate", "hessian", "optimizers", "plane", "plots", "problem",
+    "problems", "smallmatrix", "store", "surface", "sweep",
 )  # fmt: skip
 __all__ = list(_MODULES)
 

@@ -1,7 +1,8 @@
-"""Problems ready to explore: the toy, its deeper chains, classic test surfaces, networks, and data sets for them."""
+"""Problems ready to explore: the toy, its deeper chains, surfaces, a line through samples, networks, and data sets."""
 
-from landscape.problems import datasets, networks, surfaces, user
+from landscape.problems import datasets, networks, regression, surfaces, user
 from landscape.problems.chains import chain
+from landscape.problems.regression import line
 from landscape.problems.toy import two_weight
 
-__all__ = ["chain", "datasets", "networks", "surfaces", "two_weight", "user"]
+__all__ = ["chain", "datasets", "line", "networks", "regression", "surfaces", "two_weight", "user"]

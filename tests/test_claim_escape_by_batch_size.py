@@ -1,0 +1,158 @@
+"""Figure 8: escape times against plain loops with the same shuffles, and the theory beside them against simulation."""
+
+import itertools
+import math
+
+import claims
+import jax
+import numpy as np
+import pytest
+
+RUNS = 100
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return claims.script("fig_08_escape_by_batch_size")
+
+
+@pytest.fixture(scope="module")
+def record(figure):
+    return claims.record(figure, x64=True, runs=RUNS, steps=130)
+
+
+@pytest.fixture(scope="module")
+def samples(figure):
+    return [np.asarray(values, np.float64) for values in figure.samples()]
+
+
+def orders(figure, seed, epochs):
+    """The permutations of a run, as `sweep` and `descent` derive them from its lane; 64-bit mode has its own."""
+    with jax.enable_x64(True):
+        key = jax.random.fold_in(jax.random.key(0), seed)
+        return [np.asarray(figure.ls.descent.shuffle(jax.random.fold_in(key, epoch), 16)) for epoch in range(epochs)]
+
+
+def walk(x, y, z, start, shuffles, batch, steps):
+    """Points of minibatch descent on mean (y - w2 (w1 x + z))² as a loop."""
+    w, path = np.array(start, float), []
+    for step in range(steps + 1):
+        path.append(w)
+        epoch, i = divmod(step, 16 // batch)
+        chosen = shuffles[epoch][i * batch : (i + 1) * batch]
+        inner = w[0] * x[chosen] + z[chosen]
+        residual = y[chosen] - w[1] * inner
+        w = w + 2 * 0.05 * np.array([np.mean(residual * w[1] * x[chosen]), np.mean(residual * inner)])
+    return np.array(path)
+
+
+@pytest.mark.parametrize("row, batch", [(0, 1), (2, 4), (3, 8)])
+def test_distances_and_times_are_those_of_a_plain_loop(figure, record, samples, row, batch):
+    x, y, z = samples
+    c, zz = np.mean(x * y), np.mean(z**2)
+    out = np.array([2 * c, np.sqrt(zz**2 + 4 * c**2) - zz])  # eigenvector of [[0, -2c], [-2c, 2 zz]], lower eigenvalue
+    cases = (("shared", 0 * z, np.full(2, 1e-3 / np.sqrt(2)), np.ones(2)), ("own", z, np.zeros(2), out))
+    for name, second, start, direction in cases:
+        for lane in (0, 3):
+            shuffles = orders(figure, lane, 130)
+            path = walk(x, y, second, start, shuffles, batch, 130) @ direction / np.linalg.norm(direction)
+            np.testing.assert_allclose(record[f"{name}_paths"][row, lane, :60], np.abs(path[:60]), rtol=1e-4, atol=1e-8)
+            assert record[f"{name}_times"][row, lane] == np.argmax(np.abs(path) >= 0.2)
+
+
+def test_without_the_second_input_the_loss_is_the_toys(figure, samples):
+    x, y, z = samples
+    for problem, second in zip(figure.problems(), (0 * z, z), strict=True):
+        for w1, w2 in ((0.3, -1.2), (1.5, 0.7)):
+            exact = np.mean((y - w2 * (w1 * x + second)) ** 2)
+            assert float(problem.at(figure.Weights(w1, w2))) == pytest.approx(exact, rel=1e-5)  # float32
+
+
+def test_on_the_saddle_line_no_batch_size_leaves(record):
+    assert record["line_most"] == 0
+    assert record["line_undecided"].tolist() == [RUNS] * 5
+
+
+def test_the_full_batch_rests_on_its_saddle_and_smaller_ones_do_not(record, samples):
+    x, y, z = samples
+    assert np.mean(y * z) == 0 == np.mean(x * z)  # the full gradient at the origin is (0, -2 mean yz)
+    assert record["full_most"] == 0
+    assert record["own_undecided"].tolist() == [0, 0, 0, 0, RUNS] and record["own_open"] == 0
+    assert np.all(np.isinf(record["own_times"][-1]))
+    means = record["own_mean"][:4]
+    assert np.all(means[1:, 1] > means[:-1, 2])  # each size is slower than the one before, intervals apart
+
+
+def test_where_the_saddle_is_shared_noise_makes_it_no_faster(record):
+    assert record["shared_undecided"].sum() == 0
+    assert np.ptp(record["shared_times"][-1]) == 0  # the full batch has no noise
+    assert np.all(np.diff(record["shared_exact"]) < 0)
+    # Whole updates: the first one beyond the mark, up to one more than theory's; and three standard errors.
+    middle, low, high = record["shared_mean"].T
+    error = (high - low) / 4
+    assert np.all(middle - record["shared_exact"] > -3 * error)
+    assert np.all(middle - record["shared_exact"] < 1 + 3 * error)
+
+
+def test_shared_theory_is_exact_for_one_and_for_all_samples(figure, samples, record):
+    x, y, _ = samples
+    for batch in (1, 2, 16):
+        factors = [1 + 0.1 * np.mean(x[list(b)] * y[list(b)]) for b in itertools.combinations(range(16), batch)]
+        assert figure.shared_theory(batch) == pytest.approx(np.log(200) / np.mean(np.log(factors)), rel=1e-12)
+    assert record["factors"][0] == pytest.approx(1 + 0.1 * np.mean(x * y), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8])
+def test_own_theory_is_what_the_linear_process_does(figure, samples, batch):
+    """The linearised process itself, simulated: distance ← factor * distance + noise of a shuffled epoch."""
+    x, y, z = samples
+    hessian = np.array([[0, -2 * np.mean(x * y)], [-2 * np.mean(x * y), 2 * np.mean(z**2)]])
+    values, vectors = np.linalg.eigh(hessian)
+    rng, count = np.random.default_rng(0), 4000
+    distance, left = np.zeros(count), np.full(count, np.inf)
+    for epoch in range(200 * batch // 16 + 2):
+        drawn = rng.permuted(np.tile(2 * y * z, (count, 1)), axis=1).reshape(count, -1, batch).mean(axis=2)
+        for i, noise in enumerate(drawn.T):
+            distance = (1 - 0.05 * values[0]) * distance + 0.05 * vectors[1, 0] * noise
+            now = (np.abs(distance) >= 0.2) & np.isinf(left)
+            left[now] = epoch * drawn.shape[1] + i + 1
+    # Theory takes the sum for normal and the time for continuous.
+    assert np.isfinite(left).all()
+    assert figure.own_theory(batch) == pytest.approx(np.mean(left), abs=1.5)
+
+
+def test_measured_times_follow_own_theory(record):
+    middle, low, high = record["own_mean"][:4].T
+    # The bound of the linear process above, and three standard errors of these runs.
+    assert np.all(np.abs(middle - record["own_exact"]) < 1.5 + 3 * (high - low) / 4)
+
+
+@pytest.mark.parametrize("count", [24, 200])
+def test_the_interval_of_the_median_covers_it(figure, count):
+    """The k-th and the l-th of n values enclose the median with probability P(k <= Binomial(n, 1/2) < l)."""
+    middle, low, high = figure.median(np.random.default_rng(1).permutation(count) + 1.0)
+    weights = [math.comb(count, k) / 2**count for k in range(count + 1)]
+    assert 0.95 <= sum(weights[int(low) : int(high)]) < 0.985
+    assert middle == (count + 1) / 2
+
+
+def test_undecided_runs_are_counted_and_leave_the_mean_open(figure):
+    distance = np.array([[0, 0.1, 0.3], [0, 0.1, 0.1], [0, 0.2, 0.1]])
+    left = figure.times(distance)
+    assert left.tolist() == [2, np.inf, 1]
+    assert np.all(np.isinf(figure.mean(left)))
+    assert figure.median(np.array([1.0] * 30 + [np.inf] * 10)).tolist() == [1, 1, 1]
+
+
+def test_the_figure_shows_what_was_measured(figure, record):
+    axes = figure.draw(record).axes
+    for ax, name in zip(axes[1::2], ("shared", "own"), strict=True):
+        for container, kind in zip(ax.containers, ("median", "mean"), strict=True):
+            finite = record[f"{name}_{kind}"][:, 0]
+            np.testing.assert_array_equal(container[0].get_ydata(), finite[np.isfinite(finite)])
+    for ax, name in zip(axes[::2], ("shared", "own"), strict=True):
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), np.maximum(record[f"{name}_paths"][0, 0], 1e-4))
+
+
+def test_caption_and_redrawing(figure, record, tmp_path):
+    claims.check_figure(figure, record, tmp_path)
