@@ -14,7 +14,7 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "basins", "cli", "critical", "descent", "estimate", "hessian", "optimizers", "plane", "plots", "problem",
+    "basins", "cli", "critical", "descent", "estimate", "hessian", "optimizers", "paths", "plane", "plots", "problem",
     "problems", "smallmatrix", "store", "surface", "sweep",
 )  # fmt: skip
 __all__ = list(_MODULES)

@@ -3,9 +3,6 @@
 A burst is an update that moves w by more than `JUMP` after `QUIET` updates that did not; the start is none.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import numpy as np
 import optax
@@ -62,30 +59,11 @@ ADAPTIVE = {  # every one with learning rate 1
 STYLES = (plots.VERMILION, plots.SKY, plots.ORANGE, plots.GREEN)
 
 
-class Method(NamedTuple):
-    optimizer: Callable  # an optax factory; its learning rate is 1
-    options: tuple[tuple[str, float], ...]
-    steps: int
-
-
-def every_update(start, problem, *, static):
-    """Where the run is after each update; `descent.run` keeps a few of them, and here all 100000 count."""
-    optimizer = static.optimizer(1.0, **dict(static.options))
-
-    def update(moving, _):
-        params, memory = moving
-        direction, memory = optimizer.update(jax.grad(problem.at)(params), memory, params)
-        params = optax.apply_updates(params, direction)
-        return (params, memory), params
-
-    return jax.lax.scan(update, (start, optimizer.init(start)), length=static.steps)[1]
-
-
 def runs(problem, starts, name, steps):
-    """Paths (starts, steps + 1, 2) from these starts (count, 2)."""
-    point = type(problem.reference)
-    path = ls.sweep.sweep(every_update, point(*starts.T), problem, static=Method(*ADAPTIVE[name], steps))
-    return np.concatenate([starts[:, None], np.stack(path, axis=-1)], axis=1)
+    """Paths (starts, steps + 1, 2) from these starts (count, 2): all 100000 updates count."""
+    optimizer, options = ADAPTIVE[name]
+    how = {"optimizer": optimizer, "hyper": {"learning_rate": 1.0, **dict(options)}, "steps": steps}
+    return np.stack(ls.paths.path(problem, type(problem.reference)(*starts.T), **how), axis=-1)
 
 
 def burst_starts(w):

@@ -1,8 +1,5 @@
 """Figure 13: two schedules. A decay that turns the chapter's Adagrad into Duchi's, and a warm-up that saves Adam."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,29 +86,10 @@ def warmed(learning_rate):
     return adam(learning_rate, LONG)
 
 
-class Method(NamedTuple):
-    factory: Callable
-    steps: int
-
-
-def every_update(start, problem, *, static):
-    """Where the run is after each update, at learning rate 1."""
-    optimizer = static.factory(1.0)
-
-    def update(moving, _):
-        params, memory = moving
-        direction, memory = optimizer.update(jax.grad(problem.at)(params), memory, params)
-        params = optax.apply_updates(params, direction)
-        return (params, memory), params
-
-    return jax.lax.scan(update, (start, optimizer.init(start)), length=static.steps)[1]
-
-
 def paths(problem, starts, factory, steps):
-    """Paths (starts, steps + 1, 2), in the precision of the starts (count, 2)."""
-    point, static = type(problem.reference), Method(factory, steps)
-    path = ls.sweep.sweep(every_update, point(*starts.T), problem.astype(starts.dtype), static=static)
-    return np.concatenate([starts[:, None], np.stack(path, axis=-1)], axis=1)
+    """Paths (starts, steps + 1, 2) at learning rate 1, in the precision of the starts (count, 2)."""
+    how = {"optimizer": factory, "hyper": {"learning_rate": 1.0}, "steps": steps}
+    return np.stack(ls.paths.path(problem, type(problem.reference)(*starts.T), **how), axis=-1)
 
 
 def bursts(path):

@@ -72,7 +72,7 @@ def test_both_are_the_loop_of_duchis_formula(figure, canyon):
 
 def test_the_difference_sees_another_power(figure, canyon):
     """A control: with (t+1)^0.499 for the root the identity is gone."""
-    other = lambda rate: figure.ls.optimizers.rms(lambda count: rate / (count + 1.0) ** 0.499)  # noqa: E731
+    other = lambda learning_rate: figure.ls.optimizers.rms(lambda t: learning_rate / (t + 1.0) ** 0.499)  # noqa: E731
     with jax.enable_x64(True):
         start = np.array([[-120.0, -4.0]])
         one, two = (figure.paths(canyon, start, factory, 100)[0] for factory in (other, figure.duchi))

@@ -23,7 +23,7 @@ LAYERS = [
     {"process"},
     {"problems", "sweep", "hessian", "plane"},
     {"starts"},
-    {"surface", "critical", "descent", "sharpness"},
+    {"surface", "critical", "descent", "paths", "sharpness"},
     {"basins", "certify"},
     {"studies"},
     {"plots"},
