@@ -9,11 +9,7 @@ README there) run in a process of their own. The exit code is 1 where a goal is 
 """
 
 import argparse
-import os
-import pathlib
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -21,14 +17,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
+from measuring import CORES, Peer, Timer, pin, timed
 
 import landscape as ls
 from landscape.descent import shuffle
 from landscape.problems.toy import Weights
-
-PEERS = pathlib.Path(__file__).parent / "peers"
-CORES = 2
-Timer = Callable[[], float]  # runs something once, returns the seconds it took
 
 
 class Scale(NamedTuple):
@@ -53,50 +46,6 @@ class Task(NamedTuple):
     repeats: int
     unit: str = "ms"
     seconds: float = 1e-3  # in one unit, of the whole task or of one element
-
-
-class Peer:
-    """A script of `scripts/peers` in a process of its own, that runs a task whenever it is asked."""
-
-    def __init__(self, python: str, script: str, package: str, *sizes: int):
-        self.package = package
-        found = subprocess.run([python, "-c", f"import {package}"], capture_output=True)
-        self.installed = found.returncode == 0
-        if self.installed:
-            threads = {"OMP_NUM_THREADS": str(CORES), "NUMBA_NUM_THREADS": str(CORES)}
-            command = [python, str(PEERS / script), *map(str, sizes)]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            self.process = subprocess.Popen(command, env=os.environ | threads, **pipes)
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.installed:
-            self.process.communicate()  # the end of its input is the end of it
-
-    def timer(self, task: str) -> Timer:
-        """What asks for one run of a task."""
-
-        def seconds() -> float:
-            if not self.installed:
-                raise ModuleNotFoundError(self.package)
-            print(task, file=self.process.stdin, flush=True)
-            answer = self.process.stdout.readline()
-            if not answer:
-                raise RuntimeError(f"peer {self.package} ended in {task!r}, with exit code {self.process.wait()}")
-            return float(answer)
-
-        return seconds
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds of one run; giving its result's memory back is no part of it."""
-    start = time.perf_counter()
-    result = run()
-    seconds = time.perf_counter() - start
-    del result
-    return seconds
 
 
 def grid_fields(side: int) -> Callable[[], object]:
@@ -184,8 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="an interpreter that has the peers")
     parser.add_argument("--smoke", action="store_true", help="once, on a small scale, without judging")
     options = parser.parse_args(arguments)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    pin()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", CORES)
     scale = SMOKE if options.smoke else FULL

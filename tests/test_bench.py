@@ -11,6 +11,7 @@ import oracles
 import pytest
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))  # where the bench finds `measuring`, as it does when it is run
 
 
 def load(path):
@@ -66,6 +67,7 @@ def test_our_grid_is_the_peers(bench, numpy_peer):
         np.testing.assert_allclose(found, wanted, **TIGHT)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch warns of itself
 def test_our_grid_is_torchs(bench):
     pytest.importorskip("torch", reason="torch is not installed here: see scripts/peers/README.md")
     theirs = load(SCRIPTS / "peers" / "grid_torch.py").tasks(33)["torch.func"]()

@@ -69,7 +69,7 @@ def test_intervals_cover_as_often_as_they_say(method):
 @pytest.mark.parametrize("products", [30, 50, 100])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_intervals_cover_on_all_spectra(name, products, method):
-    check_coverage(name, method, products, 1000)
+    check_coverage(name, method, products, 500)
 
 
 @RANDOM
@@ -158,12 +158,17 @@ def test_enough_products_are_exact(method):
 
 
 def test_xtrace_needs_few_products_on_a_trained_network():
-    """1 % of the trace of the digits network's Hessian: 50 products, where random signs need 1200."""
-    exact = DIGITS["trained/trace64"]
-    found = over_seeds(100, np.diag(FALLING[:1200]), products=50)  # the rest of the spectrum adds 1e-3 to the variance
-    exact = FALLING[:1200].sum()
-    assert np.sqrt(np.mean(found.standard_error**2)) < 0.012 * exact
+    """1 % of the trace of the digits network's Hessian: 50 products, where random signs need 1200.
+
+    Gaussian vectors know no directions: a diagonal matrix of equal spectrum does as well as the Hessian.
+    """
+    operator = hessian.linear_operator(lambda w, d: w @ (d * w) / 2, np.ones(len(FALLING), np.float32), FALLING)
+    keys = jax.random.split(jax.random.key(0), 100)
+    found = jax.jit(jax.vmap(lambda key: hessian.trace(operator, products=50, key=key)))(keys)
+    exact = float(DIGITS["trained/trace64"])
+    assert np.sqrt(np.mean(found.standard_error**2)) < 0.011 * exact
     assert coverage(found, exact) > 0.88  # 95 % less 3 standard errors of 100 runs
+    assert np.sqrt(np.sum(2 * FALLING**2) / 1200) > 0.009 * exact
 
 
 def polynomial(params, data):
