@@ -40,23 +40,19 @@ CAPTION = Caption(
     ),
     caveat=Text(
         "In single precision {zero} of the {parameters} eigenvalues lie within {tolerance:.1g} of zero, which rounding "
-        "alone may reach: to count their signs would be to count noise. The band is that of the random probes, and "
-        "short at a single eigenvalue, where the probes' squares are skewed; what {lanczos} products cannot resolve, "
-        "the kernel hides. The point is where these updates ended, not a critical point: the gradient is not zero, so "
-        '"minimum" or "saddle" would be too much said.',
+        "alone may reach: to count their signs would be to count noise. The band is that of the random probes; what "
+        "{lanczos} products cannot resolve, the kernel hides. The point is where these updates ended, not a critical "
+        'point: the gradient is not zero, so "minimum" or "saddle" would be too much said.',
         "在单精度下，{parameters} 个特征值中有 {zero} 个与零相差不到 {tolerance:.1g}，仅舍入误差就能达到这个大小：数它"
-        "们的符号就是在数噪声。误差带只反映随机探测向量的误差，而且在孤立特征值处偏窄，因为那里各探测向量的平方分布是"
-        "偏斜的；{lanczos} 次乘积分辨不了的细节，被这个宽度的核掩盖了。这里是训练更新停下的地方，并不是临界点：梯度不"
-        "为零，因此称之为“极小值”或“鞍点”都言过其实。",
+        "们的符号就是在数噪声。误差带只反映随机探测向量的误差；{lanczos} 次乘积分辨不了的细节，被这个宽度的核掩盖了。"
+        "这里是训练更新停下的地方，并不是临界点：梯度不为零，因此称之为“极小值”或“鞍点”都言过其实。",
     ),
 )
 
 SIZES = (64, 32, 32, 10)
 OUTLIERS = 8
-SHARP = np.linspace(
-    -0.8, 0.8, 41
-)  # distances along the largest eigenvalues' vectors: there the loss leaves its parabola
-FLAT = np.linspace(-2, 2, 41)  # and along the most negative one's
+SHARP = np.linspace(-0.8, 0.8, 41)  # distances along the sharpest eigenvectors: far enough to leave the parabolas
+FLAT = np.linspace(-2, 2, 41)  # and along the most negative one
 
 
 def trained(sizes, steps):

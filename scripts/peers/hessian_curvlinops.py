@@ -29,6 +29,16 @@ def quadrature(runs):
     return np.stack([np.stack([values.numpy(), vectors[0].numpy() ** 2]) for values, vectors in runs])
 
 
+def eigenvalues(operator, k):
+    """The k largest by ARPACK, by its tolerance."""
+
+    def run(tolerance, seed):
+        start = np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32)
+        return eigsh(operator().to_scipy(), k=k, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)
+
+    return {"eigsh": Method(run, lambda values: np.sort(values)[::-1], TOLERANCES)}
+
+
 def tasks(samples):
     """What is timed: {task: {method: Method}}."""
 
@@ -46,13 +56,6 @@ def tasks(samples):
 
         return run
 
-    def top(k):
-        def run(tolerance, seed):
-            start = np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32)
-            return eigsh(operator().to_scipy(), k=k, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)
-
-        return {"eigsh": Method(run, lambda values: np.sort(values)[::-1], TOLERANCES)}
-
     def products(_, seed):
         v = vector(seed)
         return repeated(lambda: operator() @ v)
@@ -63,8 +66,8 @@ def tasks(samples):
 
     return {
         "product": {"operator": Method(products, numbers)},
-        "top-1": top(1),
-        "top-5": top(5),
+        "top-1": eigenvalues(operator, 1),
+        "top-5": eigenvalues(operator, 5),
         "trace": {name: Method(seeded(way), np.asarray, settings) for name, (way, settings) in TRACES.items()},
         "density": {
             "fast_lanczos": Method(seeded(lambda H, _: [fast_lanczos(H, STEPS) for _ in range(PROBES)]), quadrature)
