@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A random estimate: scalars or arrays of one shape."""
+    """A random estimate: scalars, arrays of one shape, or pytrees of them."""
 
     mean: Any
     standard_error: Any  # standard deviation of `mean`, not of one sample
@@ -20,8 +20,9 @@ class Estimate(NamedTuple):
         q is the normal quantile; with `degrees`, those of freedom of the standard error (samples - 1), Student's.
         For few samples (below about 30) of an unknown spread the normal one covers a little less.
         """
-        half = quantile(level, degrees) * self.standard_error
-        return self.mean - half, self.mean + half
+        q = quantile(level, degrees)
+        ends = (jax.tree.map(lambda m, e, s=sign: m + s * q * e, self.mean, self.standard_error) for sign in (-1, 1))
+        return next(ends), next(ends)
 
 
 class Proportion(NamedTuple):

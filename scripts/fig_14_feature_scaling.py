@@ -25,17 +25,18 @@ CAPTION = Caption(
     measured=Text(
         "It holds, and here it is exact. The chapter's 10 pairs: condition number {kappa[0]:.0f} as they are, "
         "{kappa[1]:.0f} after subtracting the mean alone, {kappa[2]:.2f} after dividing by the standard deviation "
-        "alone, {kappa[3]:.0f} after both (κ - 1 = {above_one:.0e}, rounding). At each one's best learning rate, "
+        "alone, {kappa[3]:.0f} after both (κ - 1 = {above_one:.2g} in float64). At each one's best learning rate, "
         "2/(λ_min + λ_max), from the chapter's line b = -120, w = -4, bringing the excess loss down by a factor "
         "{reduction:.0f} takes {needed[0]}, {needed[1]}, {needed[2]} and {needed[3]} update(s). Theory, ln "
         "{reduction:.0f} / (2 ln((κ+1)/(κ-1))), says {predicted[0]}, {predicted[1]}, {predicted[2]} and {predicted[3]}"
-        ": at that rate every part of the distance shrinks by (κ-1)/(κ+1) an update, whatever the start.",
+        ": at that rate both parts of the distance, along the two eigenvectors, shrink by (κ-1)/(κ+1) an update, "
+        "whatever the start.",
         "成立，而且在这里是精确的。书中的 10 对数据：原样的条件数为 {kappa[0]:.0f}，只减平均值为 {kappa[1]:.0f}，只除"
-        "以标准差为 {kappa[2]:.2f}，两者都做为 {kappa[3]:.0f}（κ - 1 = {above_one:.0e}，只有舍入误差）。各取最好的学习"
-        "率 2/(λ_min + λ_max)，从书中的直线 b = -120、w = -4 出发，使超出最小值的损失缩小到 1/{reduction:.0f}，分别需"
-        "要 {needed[0]}、{needed[1]}、{needed[2]} 和 {needed[3]} 次更新。理论 ln {reduction:.0f} / (2 ln((κ+1)/(κ-1))) "
-        "给出 {predicted[0]}、{predicted[1]}、{predicted[2]} 和 {predicted[3]}：在这个学习率下，不论从哪里出发，距离的"
-        "每个分量每次更新都乘以 (κ-1)/(κ+1)。",
+        "以标准差为 {kappa[2]:.2f}，两者都做为 {kappa[3]:.0f}（float64 中 κ - 1 = {above_one:.2g}）。各取最好的学习率 "
+        "2/(λ_min + λ_max)，从书中的直线 b = -120、w = -4 出发，使超出最小值的损失缩小到 1/{reduction:.0f}，分别需要 "
+        "{needed[0]}、{needed[1]}、{needed[2]} 和 {needed[3]} 次更新。理论 ln {reduction:.0f} / (2 ln((κ+1)/(κ-1))) 给"
+        "出 {predicted[0]}、{predicted[1]}、{predicted[2]} 和 {predicted[3]}：在这个学习率下，不论从哪里出发，距离沿两"
+        "个特征向量的分量，每次更新都缩小为原来的 (κ-1)/(κ+1)。",
     ),
     caveat=Text(
         "One feature and squared error: the Hessian is then 2 times the identity, and its condition number exactly 1. "

@@ -20,13 +20,13 @@ from landscape.gallery import Caption, Text, main
 from landscape.problems import networks
 
 CAPTION = Caption(
-    title=Text("Cross-entropy has slope where squared error is flat", "均方误差平坦之处，交叉熵仍有坡度"),
+    title=Text("Cross-entropy has slope where squared error is flat", "平方误差平坦之处，交叉熵仍有坡度"),
     says=Text(
         "Three classes, the third logit fixed at -1000, the other two between -10 and 10, the target class 1. Where "
         "the answer is badly wrong (top left) squared error is flat, so that gradient descent gets stuck there; "
         "cross-entropy has slope, and walks to the minimum (bottom right).",
         "三个类别，第三个 logit 固定为 -1000，另外两个在 -10 到 10 之间，目标是第 1 类。在答案错得离谱的地方（左上），"
-        "均方误差是平的，梯度下降会卡在那里；交叉熵则有坡度，能走到极小值（右下角）。",
+        "平方误差是平的，梯度下降会卡在那里；交叉熵则有坡度，能走到极小值（右下角）。",
     ),
     measured=Text(
         "(a, b) The losses on that square, and gradient descent from (-10, 10) and from (0, 0). (c) The norm of the "
@@ -38,10 +38,10 @@ CAPTION = Caption(
         "loss of {corner_loss:.2f} falls by {loss_moved:.0e}. By gradient flow it would take {flow_steps:.1e} steps to "
         "p = 1/2.",
         "(a, b) 正方形上的两个损失，以及从 (-10, 10) 和 (0, 0) 出发的梯度下降。(c) 在 (-10, 10) 处，损失对 logit 的梯"
-        "度范数，交叉熵为 {corner_slope[0]:.4g}，均方误差为 {corner_slope[1]:.2g}，是前者的 {slope_ratio:.1e} 分之一。"
+        "度范数，交叉熵为 {corner_slope[0]:.4g}，平方误差为 {corner_slope[1]:.2g}，是前者的 {slope_ratio:.1e} 分之一。"
         "在直线 y1 = -y2 上，两者都与理论值 √2 (1 - p) 和 4√2 p (1 - p)²（p 是目标类的 softmax 输出）一致，相对误差不"
         "超过 {theory_error:.0e}。(d) 从 (-10, 10) 出发，以学习率 {learning_rate:g} 走 {steps} 步后，交叉熵到达 p = "
-        "{end_probability[0]:.4f}；均方误差的 logit 只移动了 {moved:.1e}，它 {corner_loss:.2f} 的损失只降了 "
+        "{end_probability[0]:.4f}；平方误差的 logit 只移动了 {moved:.1e}，它 {corner_loss:.2f} 的损失只降了 "
         "{loss_moved:.0e}。按梯度流计算，它要 {flow_steps:.1e} 步才能到达 p = 1/2。",
     ),
     caveat=Text(
@@ -52,10 +52,10 @@ CAPTION = Caption(
         "of the logits themselves has slope everywhere but at its minimum. Here squared error is the sum over the "
         "classes; as their mean it would have a third of this slope. The logits are moved directly, without a network "
         "before them.",
-        "均方误差的坡度是交叉熵的 4p(1 - p) 倍：从不更大，在 p = 1/2 处相等。所以平坦只属于“自信而错误”的答案：在 (0, "
-        "0)（权重很小的网络的起点）处，两者的坡度都是 {middle_slope[0]:.3f}，均方误差也能学（{steps} 步后 p = "
-        "{end_probability[3]:.3f}，交叉熵为 {end_probability[2]:.4f}）。平坦来自平方之内的 softmax：直接对 logit 取均"
-        "方误差，则除极小值外处处有坡度。这里的均方误差是对各类求和；若取平均，坡度还要除以三。这里直接移动 logit，前"
+        "平方误差的坡度是交叉熵的 4p(1 - p) 倍：从不更大，在 p = 1/2 处相等。所以平坦只属于“自信而错误”的答案：在 (0, "
+        "0)（权重很小的网络的起点）处，两者的坡度都是 {middle_slope[0]:.3f}，平方误差也能学（{steps} 步后 p = "
+        "{end_probability[3]:.3f}，交叉熵为 {end_probability[2]:.4f}）。平坦来自平方之内的 softmax：直接对 logit 取平"
+        "方误差，则除极小值外处处有坡度。这里的平方误差是对各类求和；若取平均，坡度还要除以三。这里直接移动 logit，前"
         "面没有网络。",
     ),
 )

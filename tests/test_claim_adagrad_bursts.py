@@ -5,6 +5,9 @@ import jax
 import numpy as np
 import pytest
 
+from landscape import page
+
+FIGURES = claims.SCRIPTS.parent / "figures"
 X = np.array([338.0, 333, 328, 207, 226, 25, 179, 60, 208, 606])
 Y = np.array([640.0, 633, 619, 393, 428, 27, 193, 66, 226, 1591])
 HESSIAN = 2 * np.array([[10, X.sum()], [X.sum(), (X * X).sum()]])
@@ -21,6 +24,13 @@ def figure():
 @pytest.fixture(scope="module")
 def record(figure):
     return claims.record(figure, x64=True, nudged=4, side=31)
+
+
+@pytest.fixture(scope="module")
+def stored(figure):
+    """The committed record, which the committed caption quotes."""
+    with np.load(FIGURES / f"{figure.__name__}.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def slopes(b, w):
@@ -61,16 +71,21 @@ def adam(t, g, moments):
 RULES = (root_mean_square, root_of_sum, rmsprop, adam)
 
 
-def counted(w):
-    """Bursts, one update after the other."""
-    quiet, bursts = 0, 0
-    for step in np.abs(np.diff(w)):
+def begun(w):
+    """The updates at which a burst begins, and the longest quiet before a jump: one update after the other."""
+    quiet, longest, bursts = 0, 0, []
+    for t, step in enumerate(np.abs(np.diff(w))):
         if step > 0.1:
-            bursts += quiet >= 100
-            quiet = 0
+            if quiet >= 100:
+                bursts.append(t)
+            longest, quiet = max(longest, quiet), 0
         else:
             quiet += 1
-    return bursts
+    return bursts, longest
+
+
+def counted(w):
+    return len(begun(w)[0])
 
 
 @pytest.fixture(scope="module")
@@ -113,19 +128,56 @@ def test_range_and_bursts_are_the_chapters(record, chapters):
     assert 57 <= record["fewest"] <= record["most"] <= 65
 
 
-def test_duchis_adagrad_has_none(record):
+def test_duchis_adagrad_has_none(record, stored):
     loop = path(root_of_sum, STEPS)
-    assert record["bursts"][1] == counted(loop[:, 1]) == 0
+    assert stored["bursts"][1] == record["bursts"][1] == counted(loop[:, 1]) == 0
     assert record["far"][1] == pytest.approx(abs(loop[-1, 1] - OPTIMUM[1]), rel=1e-6)
     np.testing.assert_allclose(record["low"][1], loop[:, 0].min(), rtol=1e-12)
     np.testing.assert_allclose(record["high"][1], loop[:, 0].max(), rtol=1e-12)
 
 
-def test_rmsprop_ends_in_its_cycle_and_adam_bursts(record):
-    assert record["far"][2] == pytest.approx(0.5, abs=1e-6)  # eta/2
-    loop = path(adam, STEPS)
-    # Chaotic like the others: counts agree within a few per cent.
-    assert record["bursts"][2] == 0 and record["bursts"][3] == pytest.approx(counted(loop[:, 1]), abs=10)
+def test_rmsprop_has_no_burst_since_it_is_never_quiet(record, stored):
+    loop = path(rmsprop, STEPS)[:, 1]
+    bursts, longest = begun(loop)
+    assert not bursts and longest < 100
+    for found in (record, stored):
+        assert found["far"][2] == pytest.approx(0.5, abs=1e-6)  # eta/2
+        assert found["stride"] == pytest.approx(1, abs=1e-6)  # from one side of the cycle to the other
+        assert found["bursts"][2] == 0 and abs(found["quietest"] - longest) <= 1
+    assert np.all(np.abs(np.abs(np.diff(loop))[2000:] - 1) < 1e-3)  # at every update, not at the last alone
+
+
+def test_adam_bursts_to_the_end(record, stored):
+    """Chaotic like the others: counts and the mean time between two agree within a few per cent."""
+    begins, _ = begun(path(adam, STEPS)[:, 1])
+    period = (begins[-1] - begins[0]) / (len(begins) - 1)
+    for found in (record, stored):
+        assert found["bursts"][3] == found["adam_begins"].size == pytest.approx(len(begins), abs=10)
+        assert found["adam_period"] == pytest.approx(period, rel=0.03)
+        first, last = found["adam_begins"][[0, -1]]
+        assert found["adam_period"] == pytest.approx((last - first) / (found["adam_begins"].size - 1), rel=1e-12)
+        assert STEPS - last < 3 * period
+
+
+def test_the_stored_range_is_that_of_the_stored_counts(stored):
+    assert (stored["steps"], stored["jump"], stored["quiet"]) == (STEPS, 0.1, 100)
+    assert (f"{stored['low'][0]:.1f}", f"{stored['high'][0]:.1f}") == ("-191.5", "-113.8")
+    counts = sorted(stored["counts"].tolist())
+    assert len(counts) == stored["nudged"] == 64
+    assert (counts[0], counts[-1]) == (stored["fewest"], stored["most"])
+    assert stored["outside"] == len([count for count in counts if not 60 <= count <= 64]) > 0  # as the caption says
+    assert stored["bursts"][0] == stored["begins"].size and counts[0] <= stored["bursts"][0] <= counts[-1]
+
+
+def test_the_curvature_at_the_bursts_is_that_of_the_loop(figure, record, stored, chapters):
+    begins, _ = begun(chapters[:, 1])
+    mean = figure.own_curvature(chapters, OPTIMUM, HESSIAN, mean=True)
+    between = [mean[first:last].min() for first, last in zip(begins[:-1], begins[1:], strict=True)]
+    total = figure.own_curvature(path(root_of_sum, 2000), OPTIMUM, HESSIAN, mean=False)
+    for found in (record, stored):
+        assert found["least_before"] == pytest.approx(mean[begins].min(), abs=3e-3)  # other rounding, other bursts
+        assert found["most_between"] == pytest.approx(max(between), abs=3e-3)
+        np.testing.assert_allclose(found["sums"], total[[0, -1]], rtol=1e-3)  # it is near its end after 2000
 
 
 def test_the_curvature_is_the_largest_eigenvalue(figure, chapters):
@@ -182,3 +234,7 @@ def test_caption_and_redrawing(figure, record, tmp_path):
     caption = claims.check_figure(figure, record, tmp_path)
     for number in ("-191.5..-113.8", f"{record['bursts'][0]} "):
         assert number in caption.measured.en and number in caption.measured.zh
+
+
+def test_the_committed_caption_is_that_of_the_committed_record(figure, stored):
+    assert page.read_caption(FIGURES / f"{figure.__name__}.json") == figure.CAPTION.fill(stored)

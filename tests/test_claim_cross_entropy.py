@@ -6,6 +6,10 @@ import oracles
 import pytest
 from scipy.integrate import solve_ivp
 
+from landscape import page
+
+FIGURES = claims.SCRIPTS.parent / "figures"
+
 
 @pytest.fixture(scope="module")
 def figure():
@@ -15,6 +19,13 @@ def figure():
 @pytest.fixture(scope="module")
 def record(figure):
     return claims.record(figure, x64=True, side=21)
+
+
+@pytest.fixture(scope="module")
+def stored(figure):
+    """The committed record, which the committed caption quotes."""
+    with np.load(FIGURES / f"{figure.__name__}.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def softmax(y):
@@ -72,8 +83,9 @@ def test_after_1000_steps_squared_error_has_not_moved_and_cross_entropy_has_arri
     assert 0 < record["loss_moved"] < 1e-12 and record["corner_loss"] == pytest.approx(2, rel=1e-7)
 
 
-@pytest.mark.parametrize("start", [-20.0, -3.0])
-def test_the_time_of_gradient_flow_is_that_of_an_integrator(figure, start):
+def integrated(start):
+    """When p = 1/2, by an integrator."""
+
     def flow(_, d):
         p = 1 / (1 + np.exp(-d))
         return 8 * p * (1 - p) ** 2
@@ -81,7 +93,34 @@ def test_the_time_of_gradient_flow_is_that_of_an_integrator(figure, start):
     half = lambda _, d: d[0]  # noqa: E731
     half.terminal = True
     found = solve_ivp(flow, (0, 1e9), [start], events=half, rtol=1e-10, atol=1e-12, method="LSODA")
-    assert figure.flow_steps(start) == pytest.approx(found.t_events[0][0], rel=1e-6)
+    return found.t_events[0][0]
+
+
+@pytest.mark.parametrize("start", [-20.0, -3.0])
+def test_the_time_of_gradient_flow_is_that_of_an_integrator(figure, start):
+    assert figure.flow_steps(start) == pytest.approx(integrated(start), rel=1e-6)
+
+
+def test_the_numbers_of_the_caption(record, stored):
+    """From theory, for the record made here and for the committed one."""
+    p, rest = 1 / (1 + np.exp(20.0)), 1 / (1 + np.exp(-20.0))  # the outputs at the wrong corner
+    for found in (record, stored):
+        np.testing.assert_allclose(found["corner_slope"], [2**0.5 * rest, 4 * 2**0.5 * p * rest**2], rtol=1e-7)
+        assert found["slope_ratio"] == pytest.approx(1 / (4 * p * rest), rel=1e-7)
+        assert found["slope_ratio"] == found["corner_slope"][0] / found["corner_slope"][1]
+        assert found["flow_steps"] == pytest.approx(integrated(-20.0) / found["learning_rate"], rel=1e-6)
+        assert found["moved"] == pytest.approx(1000 * found["corner_slope"][1], rel=1e-4)
+        assert found["loss_moved"] == pytest.approx(1000 * found["corner_slope"][1] ** 2, rel=0.01, abs=0)
+        assert found["corner_loss"] == pytest.approx(2 * rest**2, rel=1e-12)
+        y1 = found["axis"]
+        p1, p2 = 1 / (1 + np.exp(-2 * y1)), 1 / (1 + np.exp(2 * y1))
+        theory = np.stack([2**0.5 * p2, 4 * 2**0.5 * p1 * p2**2])
+        assert found["theory_error"] == pytest.approx(np.max(np.abs(found["cut"] - theory) / theory), rel=1e-3)
+        np.testing.assert_allclose(found["middle_slope"], 0.5**0.5, rtol=1e-12)
+        ends = found["reached"][:, :, -1].T.ravel()  # from either start, cross-entropy before squared error
+        np.testing.assert_array_equal(found["end_probability"], ends)
+        assert found["steps"] == 1000
+    np.testing.assert_allclose(stored["end_probability"], record["end_probability"], rtol=1e-9)  # the loop's, above
 
 
 def test_the_figure_shows_what_was_measured(figure, record):
@@ -99,3 +138,7 @@ def test_caption_and_redrawing(figure, record, tmp_path):
     caption = claims.check_figure(figure, record, tmp_path)
     for number in ("1.414", "1.2e-08", "0.9995"):
         assert number in caption.measured.en and number in caption.measured.zh
+
+
+def test_the_committed_caption_is_that_of_the_committed_record(figure, stored):
+    assert page.read_caption(FIGURES / f"{figure.__name__}.json") == figure.CAPTION.fill(stored)

@@ -4,6 +4,9 @@ import claims
 import numpy as np
 import pytest
 
+from landscape import page
+
+FIGURES = claims.SCRIPTS.parent / "figures"
 X = np.array([338.0, 333, 328, 207, 226, 25, 179, 60, 208, 606])
 Y = np.array([640.0, 633, 619, 393, 428, 27, 193, 66, 226, 1591])
 MEAN, DEVIATION = X.mean(), np.sqrt(np.mean((X - X.mean()) ** 2))  # the population's
@@ -18,6 +21,13 @@ def figure():
 @pytest.fixture(scope="module")
 def record(figure):
     return claims.record(figure, x64=True, side=31)
+
+
+@pytest.fixture(scope="module")
+def stored(figure):
+    """The committed record, which the committed caption quotes."""
+    with np.load(FIGURES / f"{figure.__name__}.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def design(x):
@@ -116,6 +126,24 @@ def test_the_excess_follows_the_powers(record):
         np.testing.assert_allclose(excess, factor ** (2.0 * record["watched"]), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("which", range(4))
+def test_both_parts_shrink_alike(record, which):
+    """Along either eigenvector by (κ-1)/(κ+1) an update, one of them with its sign turned."""
+    x, factor = INPUTS[which], record["factors"][which]
+    _, vectors = np.linalg.eigh(hessian(x))
+    parts = (record["paths"][which, :13] - least(x)) @ vectors
+    size = np.abs(parts[0]).max()
+    np.testing.assert_allclose(np.abs(parts[1:]), factor * np.abs(parts[:-1]), rtol=1e-8, atol=1e-9 * size)
+    if which < 3:
+        assert np.all(np.prod(parts[1:] * parts[:-1], axis=1) < 0)  # one turns its sign, one does not
+
+
+def test_the_stored_numbers_are_these(record, stored):
+    for name in ("kappa", "rates", "sum_rates", "sample_kappa", "needed", "predicted", "reduction"):
+        np.testing.assert_allclose(stored[name], record[name], rtol=1e-9)
+    assert abs(stored["above_one"]) < 1e-14 and stored["above_one"] == stored["kappa"][3] - 1
+
+
 def test_the_figure_shows_what_was_measured(figure, record):
     before, after, excess, needed = [ax for ax in figure.draw(record).axes if ax.get_title()]
     np.testing.assert_array_equal(before.lines[0].get_xydata(), record["paths"][0, :13])
@@ -131,3 +159,7 @@ def test_caption_and_redrawing(figure, record, tmp_path):
     caption = claims.check_figure(figure, record, tmp_path)
     for number in ("313418", "24340", "19.00", "1082509"):
         assert number in caption.measured.en and number in caption.measured.zh
+
+
+def test_the_committed_caption_is_that_of_the_committed_record(figure, stored):
+    assert page.read_caption(FIGURES / f"{figure.__name__}.json") == figure.CAPTION.fill(stored)

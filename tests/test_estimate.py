@@ -160,3 +160,10 @@ def test_standard_error_is_the_spread_of_the_mean():
 def test_one_sample_has_no_error(samples):
     with pytest.raises(ValueError, match="at least 2"):
         from_samples(samples)
+
+
+def test_an_interval_of_pytrees():
+    mean, error = {"a": np.array([1.0, 2.0]), "b": (3.0,)}, {"a": np.array([0.1, 0.2]), "b": (0.0,)}
+    lower, upper = Estimate(mean, error).interval()
+    np.testing.assert_allclose(lower["a"], [1 - 0.1959964, 2 - 0.3919928])
+    assert lower["b"] == upper["b"] == (3.0,)

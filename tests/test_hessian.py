@@ -1,8 +1,10 @@
 """Products with curvature matrices: any pytree, any composition, exact over batches; independent truths."""
 
 import functools
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import jax
@@ -134,6 +136,24 @@ def test_products_are_turned_on_the_cpu_and_agree():
     text = jax.jit(operator.flat).lower(flat(vector)).as_text()
     assert "contracting_dims = [0] x [0]" not in text
     assert "contracting_dims = [0] x [0]" in jax.jit(plain.flat).lower(flat(vector)).as_text()
+
+
+@pytest.mark.parametrize("sides", [(3, 3, 9), (2, 3, 6), (4, 4, 16)])
+def test_contractions_of_any_rank_are_right(double, sides):
+    """A tensor's samples against a matrix's, on either side: the turned factor's axis must come out in its place."""
+    a, b, outputs = sides
+    rng = np.random.default_rng(0)
+    x, w, v = rng.normal(size=(7, 3)), rng.normal(size=(3, outputs)), rng.normal(size=(3, outputs))
+    tensor = lambda w, x: jnp.tanh(x @ w).reshape(7, a, b)  # noqa: E731
+    losses = {
+        "left": lambda w, x: jnp.sum(jnp.einsum("nij,nk->ijk", tensor(w, x), x) ** 3),
+        "right": lambda w, x: jnp.sum(jnp.einsum("nk,nij->kij", x, tensor(w, x)) ** 3),
+        "tensordot": lambda w, x: jnp.sum(jnp.tensordot(tensor(w, x), x, axes=(0, 0)) ** 2),
+    }
+    for name, function in losses.items():
+        exact = jax.jvp(jax.grad(lambda w: function(w, x)), (w,), (v,))[1]  # noqa: B023
+        found = hessian.linear_operator(function, w, x)(v)
+        np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max(), err_msg=name)
 
 
 def test_many_rows_are_many_products(double):
@@ -300,6 +320,55 @@ def test_gauss_newton_and_fisher_over_batches(double):
     np.testing.assert_allclose(flat(found), flat(fisher), atol=1e-13)
 
 
+def test_data_on_the_host_is_neither_compiled_in_nor_kept():
+    traces, alive = [], []
+
+    def counted(w, x):
+        traces.append(0)
+        return jnp.mean(jnp.square(jnp.tanh(x @ w)))
+
+    w = np.ones(4, np.float32)
+    for i in range(4):
+        x = np.full((21, 4), 0.1 * i, np.float32)
+        alive.append(weakref.ref(x))
+        found = hessian.hvp(counted, w, w, x, batch_size=8)
+        np.testing.assert_allclose(found, hessian.hvp(counted, w, w, jnp.asarray(x)), rtol=1e-4, atol=1e-7)
+        if i == 0:
+            first = len(traces)
+    assert len(traces) == first
+    operator = hessian.linear_operator(counted, w, np.full((21, 4), 0.3, np.float32), batch_size=8)
+    del x
+    gc.collect()
+    assert not any(reference() is not None for reference in alive)
+    np.testing.assert_allclose(operator(w), found, rtol=1e-4)  # the operator keeps its own
+
+
+KINDS = [bool, np.uint8, np.int8, np.float16, np.int64, np.float64, np.complex64, np.complex128]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_dtype_comes_from_the_host_as_it_is(kind, dtype):
+    x = (np.random.default_rng(0).normal(size=(11, 3)) * 3).astype(kind)
+    x = np.asfortranarray(x) if kind is np.float64 else x
+    loss = lambda w, x: jnp.mean(jnp.square(jnp.real(x.astype(jnp.result_type(x, dtype)) @ w)))  # noqa: E731
+    w = np.array([1.0, -0.5, 2.0], dtype)
+    with jax.enable_x64(dtype == np.float64):
+        found = hessian.hvp(loss, w, w, x, batch_size=4)
+        np.testing.assert_allclose(
+            found, hessian.hvp(loss, w, w, jnp.asarray(x)), rtol=1e-5 if dtype == np.float32 else 1e-12
+        )
+
+
+def test_python_integers_choose_and_outputs_may_hold_indices(double):
+    powers = lambda p, n: sum(jnp.sum(p ** (i + 2)) for i in range(n))  # noqa: E731
+    p = np.array([1.0, 2.0])
+    np.testing.assert_allclose(hessian.hvp(powers, p, np.ones(2), 3), 2 + 6 * p + 12 * p**2)
+    two = lambda p, x: (x @ p, jnp.arange(3))  # noqa: E731
+    found = hessian.ggn_vp(lambda z, y: jnp.mean((z[0] - y) ** 2) + 0 * z[1][0], two, p, p, np.eye(2), np.zeros(2))
+    np.testing.assert_allclose(found, p)
+
+
 def test_a_short_batch_weighted_as_a_whole_one_would_be_seen(double):
     """The negative control: what a peer does (hessian-eigenthings, 3.8 % there) is far outside the tolerance."""
     params, vector, x, y = case(samples=SAMPLES)
@@ -402,6 +471,9 @@ PARAMS, VECTOR, X, Y = case(np.float32)
 REFUSED = {
     "no float": (lambda: hessian.hvp(loss, {"n": np.int32(1)}, {"n": None}), "no float array to move.*n"),
     "unknown leaf": (lambda: hessian.linear_operator(loss, PARAMS, X, Y, leaves="layers.2"), "nearest are layers"),
+    "leaves 5": (lambda: hessian.linear_operator(loss, PARAMS, X, Y, leaves=5), "leaves is 5"),
+    "leaves none": (lambda: hessian.linear_operator(loss, PARAMS, X, Y, leaves=[]), r"leaves is \[\]"),
+    "empty": (lambda: hessian.hvp(loss, np.zeros((0, 3)), np.zeros((0, 3))), "no float array to move"),
     "leaf number": (lambda: hessian.linear_operator(loss, PARAMS, X, Y, leaves=[1]), "leaves names 1"),
     "vector shape": (lambda: hessian.hvp(loss, PARAMS, jax.tree.map(np.ravel, VECTOR), X, Y), "shapes"),
     "vector structure": (lambda: hessian.hvp(loss, PARAMS, [1.0], X, Y), "must be like the parameters"),

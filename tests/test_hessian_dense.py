@@ -127,6 +127,14 @@ def test_single_precision_noise_is_not_counted():
     assert (int(found.negative), int(found.zero), int(found.positive)) == (0, 59, 1)
 
 
+def test_a_hessian_that_is_not_finite_has_no_inertia():
+    kinked = lambda p: jnp.sum(jnp.abs(p) ** 1.5)  # noqa: E731
+    with pytest.raises(FloatingPointError, match="not finite, so it has no inertia"):
+        hessian.inertia(kinked, np.array([0.0, 1.0, 2.0], np.float32))
+    found = jax.jit(lambda p: hessian.inertia(kinked, p))(np.array([0.0, 1.0, 2.0], np.float32))
+    assert [int(count) for count in found[:3]] == [-1, -1, -1]
+
+
 def test_inertia_inside_jit():
     count = jax.jit(lambda w, a: hessian.inertia(quadratic, w, a))
     found = count(np.ones(4, np.float32), np.diag([1.0, -2.0, 0.0, 3.0]).astype(np.float32))

@@ -4,9 +4,10 @@ JAX arrays are sliced on the device. NumPy arrays, memory-mapped ones too, stay 
 from the host when it is needed, so the data may be larger than the device's memory, or than any.
 """
 
-import dataclasses
+import itertools
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +16,26 @@ import numpy as np
 PyTree = Any
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Host:
-    """An array that stays on the host. Static: two are equal where they hold the same object."""
+class Host(NamedTuple):
+    """What is static of an array that stays on the host; what is traced is its number among those alive."""
 
-    array: np.ndarray
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Host) and self.array is other.array
 
-    def __hash__(self) -> int:
-        return id(self.array)
+# Weakly, so that no compiled program keeps data alive; and one program serves every array of a shape.
+_ALIVE: "weakref.WeakValueDictionary[int, np.ndarray]" = weakref.WeakValueDictionary()
+_NUMBERS = itertools.count()
 
 
 def on_host(leaves: Sequence[Any]) -> tuple[list[Any], tuple[Host | None, ...]]:
-    """The leaves with None in place of NumPy arrays, and those arrays."""
-    hosts = tuple(Host(leaf) if isinstance(leaf, np.ndarray) and leaf.ndim else None for leaf in leaves)
-    return [None if host else leaf for leaf, host in zip(leaves, hosts, strict=True)], hosts
+    """The leaves, with a number in place of each NumPy array, and what is static of those."""
+    stays = [isinstance(leaf, np.ndarray) and leaf.ndim > 0 for leaf in leaves]
+    hosts = tuple(
+        Host(leaf.shape, np.dtype(jax.dtypes.canonicalize_dtype(leaf.dtype))) if stay else None
+        for leaf, stay in zip(leaves, stays, strict=True)
+    )
+    return [np.int32(_number(leaf)) if stay else leaf for leaf, stay in zip(leaves, stays, strict=True)], hosts
 
 
 def checked_batches(leaves: Sequence[Any], names: Sequence[str], batch_size: Any) -> int:
@@ -57,7 +61,8 @@ def mean_over_batches(
 
     sum_b (n_b / n) term(batch b): exact also where the last batch is short.
     """
-    samples = next(len(a) for a in (*(h.array for h in hosts if h), *leaves) if np.ndim(a))
+    shapes = [host.shape if host else np.shape(leaf) for host, leaf in zip(hosts, leaves, strict=True)]
+    samples = max(shape[0] for shape in shapes if shape)
     whole, last = divmod(samples, batch_size)
     if whole == 0:
         return term(_batch(leaves, hosts, 0, samples))
@@ -74,35 +79,44 @@ def mean_over_batches(
     return jax.tree.map(lambda a, b: a + b * (last / samples), total, part)
 
 
+def _number(array: np.ndarray) -> int:
+    """The number of an array: the same for the same object."""
+    for number, known in _ALIVE.items():
+        if known is array:
+            return number
+    number = next(_NUMBERS)
+    _ALIVE[number] = array
+    return number
+
+
 def _batch(leaves: Sequence[Any], hosts: Sequence[Host | None], start: Any, size: int) -> list[Any]:
     """`size` samples from `start` on, of every array."""
-    arrays = tuple(host.array for host in hosts if host)
-    fetched = iter(_fetched(arrays, start, size) if arrays else ())
 
     def part(leaf: Any, host: Host | None) -> Any:
         if host:
-            return next(fetched)
+            return _fetched(leaf, host, start, size)
         return jax.lax.dynamic_slice_in_dim(leaf, start, size) if np.ndim(leaf) else leaf
 
     return [part(leaf, host) for leaf, host in zip(leaves, hosts, strict=True)]
 
 
-def _fetched(arrays: tuple[np.ndarray, ...], start: Any, size: int) -> list[jax.Array]:
-    dtypes = [np.dtype(jax.dtypes.canonicalize_dtype(array.dtype)) for array in arrays]
-    # JAX's x64 switch may be this thread's alone, and the callback's thread would round 64 bits: they go as 32 twice.
-    words = [np.dtype(np.uint32) if dtype.itemsize == 8 else dtype for dtype in dtypes]
+def _fetched(number: Any, host: Host, start: Any, size: int) -> jax.Array:
+    """Rows of an array of the host."""
+    # As bytes: JAX's x64 switch may be this thread's alone, and the callback's thread would round 64 bits to 32.
+    shape = (size, *host.shape[1:], host.dtype.itemsize)
 
-    def read(start: Any) -> list[np.ndarray]:
-        rows = slice(int(start), int(start) + size)
-        parts = [np.ascontiguousarray(array[rows], dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
-        return [part.view(word).reshape(*part.shape, -1) for part, word in zip(parts, words, strict=True)]
+    def read(number: Any, start: Any) -> np.ndarray:
+        array = _ALIVE.get(int(number))
+        if array is None:
+            raise RuntimeError("a NumPy array given with batch_size was deleted: keep it as long as the operator")
+        rows = np.asarray(array[int(start) : int(start) + size], host.dtype, order="C")
+        return rows.view(np.uint8).reshape(shape)
 
-    shapes = [
-        jax.ShapeDtypeStruct((size, *array.shape[1:], dtype.itemsize // word.itemsize), word)
-        for array, dtype, word in zip(arrays, dtypes, words, strict=True)
-    ]
-    fetched = jax.pure_callback(read, shapes, start, vmap_method="sequential")
-    return [
-        part[..., 0] if word == dtype else jax.lax.bitcast_convert_type(part, dtype)
-        for part, word, dtype in zip(fetched, words, dtypes, strict=True)
-    ]
+    raw = jax.pure_callback(read, jax.ShapeDtypeStruct(shape, np.uint8), number, start, vmap_method="sequential")
+    if host.dtype == bool:
+        return raw[..., 0].astype(bool)
+    if host.dtype.kind == "c":
+        real = np.dtype(f"f{host.dtype.itemsize // 2}")
+        parts = jax.lax.bitcast_convert_type(raw.reshape(*shape[:-1], 2, real.itemsize), real)
+        return jax.lax.complex(parts[..., 0], parts[..., 1])
+    return jax.lax.bitcast_convert_type(raw[..., 0] if host.dtype.itemsize == 1 else raw, host.dtype)

@@ -20,7 +20,7 @@ import numpy as np
 
 from landscape.hessian.batches import Host, checked_batches, mean_over_batches, on_host
 from landscape.hessian.space import Leaves, Rest, Space, space_of, split
-from landscape.problem import check_scalar, leaf_names
+from landscape.problem import check_scalar, is_float, leaf_names
 
 PyTree = Any
 Arrays = tuple[list[Any], list[Any]]  # of (functions, params), and of args
@@ -46,7 +46,8 @@ class Task(NamedTuple):
             return lambda vector: _scalar(functions[0](at(vector), *args), functions[0]), point
         outer, model = functions
         outputs, jacobian = jax.linearize(lambda vector: model(at(vector), args[0]), point)
-        linear = lambda vector: jax.tree.map(jnp.add, outputs, jacobian(vector - point))  # noqa: E731
+        moved = lambda z, change: z + change if is_float(z) else z  # noqa: E731  # masks and indices have no derivative
+        linear = lambda vector: jax.tree.map(moved, outputs, jacobian(vector - point))  # noqa: E731
         if self.kind == "ggn":
             return lambda vector: _scalar(outer(linear(vector), args[1]), outer), point
         return lambda vector: _scalar(outer(outputs, linear(vector)), outer), point

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.hessian.products import LinearOperator, as_operator
-from landscape.hessian.space import Leaves, is_array
+from landscape.hessian.space import Leaves, is_array, is_number
 from landscape.problem import is_float
 
 PyTree = Any
@@ -18,7 +18,7 @@ MEMORY = 1 << 29  # bytes
 
 
 class Inertia(NamedTuple):
-    """Counts of eigenvalues by sign, and what decided them."""
+    """Counts of eigenvalues by sign, and what decided them; -1 each where the Hessian is not finite."""
 
     negative: Any  # int32, eigenvalues below -tolerance
     zero: Any  # int32, those within it: they cannot be told from zero in this precision
@@ -68,7 +68,7 @@ def inertia(
 
     An eigenvalue counts as zero where rounding may have made it: within
 
-        tolerance = n eps |H|_2 + |H - H^T|_F,
+        tolerance = n eps |H|_2 + |H - H^T|_F     (eps of the parameters' coarsest dtype),
 
     the error of the eigenvalue solver, and of the products, whose asymmetry shows it (Weyl: an eigenvalue moves by no
     more than the error's norm). So the same point may have fewer zeros in float64 than in float32.
@@ -76,28 +76,30 @@ def inertia(
     Args:
       tolerance: another one, in the units of the eigenvalues.
       precision: None for that of the parameters; "float64" rounds nothing before: every float of the loss, the
-        parameters and the data is cast to float64, whatever JAX is set to, and NumPy arrays come back. It cannot be
-        used inside `jit`, or with an operator.
+        parameters and the data is cast to float64, whatever JAX is set to, and NumPy arrays come back; with
+        `batch_size` data on the host stay as they are. It cannot be used inside `jit`, or with an operator.
       The others are those of `dense`.
 
-    Cost: n products and the eigenvalues of a dense matrix, about 4 n³/3 operations. Raises as `dense` does, and
-    ValueError for another precision or a negative tolerance.
+    Cost: n products and the eigenvalues of a dense matrix, about 4 n³/3 operations. Raises as `dense` does,
+    ValueError for another precision or a negative tolerance, and, outside `jit`, FloatingPointError where the Hessian
+    is not finite.
     """
     if precision not in (None, "float64"):
         raise ValueError(f'precision is {precision!r}: give "float64", or None for that of the parameters')
-    if tolerance is not None and not (isinstance(tolerance, float | int | np.number) and tolerance >= 0):
+    if tolerance is not None and not (is_number(tolerance) and tolerance >= 0):
         raise ValueError(f"tolerance is {tolerance!r}: give a number, 0 or more, in the units of the eigenvalues")
     how: dict[str, Any] = {"leaves": leaves, "batch_size": batch_size}
     memory = _checked_memory(memory)
     if precision is None:
-        return _inertia(memory, as_operator(loss, params, args, **how), tolerance)
+        return _checked_finite(_inertia(memory, as_operator(loss, params, args, **how), tolerance))
     if isinstance(loss, LinearOperator):
         raise ValueError('precision="float64" needs the loss and its parameters: an operator is linearised already')
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, args))):
         raise TypeError('precision="float64" switches JAX\'s precision, which cannot be done inside jit, grad or vmap')
     with jax.enable_x64(True):
-        loss, params, args = jax.tree.map(_wide, (loss, params, args))
-        found = _inertia(memory, as_operator(loss, params, args, **how), tolerance)
+        loss, params = jax.tree.map(_wide, (loss, params))
+        args = args if batch_size else jax.tree.map(_wide, args)
+        found = _checked_finite(_inertia(memory, as_operator(loss, params, args, **how), tolerance))
         return jax.tree.map(np.asarray, found)
 
 
@@ -112,10 +114,11 @@ def _inertia(memory: int, operator: LinearOperator, tolerance: Any) -> Inertia:
     columns = _columns(memory, operator)
     eigenvalues = jnp.linalg.eigvalsh((columns + columns.T) / 2, symmetrize_input=False)
     if tolerance is None:
-        rounding = len(columns) * jnp.finfo(columns.dtype).eps * jnp.max(jnp.abs(eigenvalues))
+        rounding = len(columns) * operator.space.eps * jnp.max(jnp.abs(eigenvalues))
         tolerance = rounding + jnp.linalg.norm(columns - columns.T)
     tolerance = jnp.asarray(tolerance, eigenvalues.dtype)
-    count = lambda which: jnp.sum(which, dtype=jnp.int32)  # noqa: E731
+    finite = jnp.all(jnp.isfinite(columns))
+    count = lambda which: jnp.where(finite, jnp.sum(which, dtype=jnp.int32), -1)  # noqa: E731
     negative, positive = count(eigenvalues < -tolerance), count(eigenvalues > tolerance)
     zero = count(jnp.abs(eigenvalues) <= tolerance)
     return Inertia(negative, zero, positive, tolerance, eigenvalues)
@@ -132,6 +135,12 @@ def _columns(memory: int, operator: LinearOperator) -> jax.Array:
     whole, last = divmod(n, width)
     done = jax.lax.map(block, width * jnp.arange(whole)).reshape(whole * width, n)
     return jnp.concatenate([done, block(jnp.asarray(n - width))[width - last :]]) if last else done
+
+
+def _checked_finite(found: Inertia) -> Inertia:
+    if not isinstance(found.negative, jax.core.Tracer) and np.any(np.asarray(found.negative) < 0):
+        raise FloatingPointError("the Hessian is not finite, so it has no inertia: is the loss smooth here?")
+    return found
 
 
 def _wide(leaf: Any) -> Any:

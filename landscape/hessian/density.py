@@ -17,6 +17,7 @@ from landscape.problem import checked_count, checked_key
 PyTree = Any
 
 PAD = 6  # widths of grid beyond the outermost node: a Gaussian has 2e-9 of its mass beyond
+MATRICES = 8  # leading parts of the tridiagonal matrix whose shares are compared
 
 
 class Masses(NamedTuple):
@@ -81,10 +82,10 @@ class Density(NamedTuple):
         """The shares of negative, zero and positive eigenvalues.
 
         A share jumps by a whole weight when a node passes zero, so that one quadrature's means little where zero lies
-        in the bulk of the spectrum. Each share here is the mean over the last quarter of the Lanczos steps, and its
-        standard error is that of the probes together with the spread over these steps: neither has to be small.
-        Zeros that are resolved have a node of their own; a few zeros among small eigenvalues have none, and are
-        counted by halves on either side, about.
+        in the bulk of the spectrum. Each share here is the mean over 8 stages in the last quarter of the Lanczos steps,
+        and its standard error is that of the probes together with the spread over these: neither has to be small.
+        What has no node has share 0 and error 0: a few zeros among many small eigenvalues, which then count on either
+        side of zero, or negative ones that are too small and too few for so many steps.
 
         `tolerance`: what counts as zero. None: steps eps |A|, with |A| the largest |node|: Lanczos' own rounding, so
         that no rounding counts as negative.
@@ -228,9 +229,10 @@ def _quadrature(diagonal: jax.Array, off: jax.Array) -> tuple[jax.Array, jax.Arr
 def _shares(density: Density, tolerance: Any) -> tuple[jax.Array, jax.Array]:
     """(3,) the shares of nodes below -tolerance, within it and above it, and their standard errors."""
     probes, steps = density.nodes.shape
-    last = max(2, steps // 4) if steps > 1 else 1
-    # Lanczos steps as many as dimensions give the whole spectrum: there is no spread then.
-    sizes = jnp.where(steps < density.dimension, jnp.arange(steps - last + 1, steps + 1), steps)
+    count = min(MATRICES, max(2, steps // 4), steps)
+    sizes = steps - np.arange(count) * max(count, steps // 4) // count
+    # As many steps as dimensions give the whole spectrum: there is no spread then.
+    sizes = jnp.where(steps < density.dimension, sizes, steps)
 
     def after(size: jax.Array) -> jax.Array:
         kept = jnp.arange(steps) < size
@@ -241,7 +243,7 @@ def _shares(density: Density, tolerance: Any) -> tuple[jax.Array, jax.Array]:
     shares = jax.lax.map(after, sizes)
     mean = jnp.mean(shares, axis=0)
     _, error = _estimate(mean, mean, density._variance)  # f^2 = f, being 0 or 1
-    return mean, jnp.sqrt(error**2 + jnp.var(shares, axis=0, ddof=min(1, last - 1)))
+    return mean, jnp.sqrt(error**2 + jnp.var(shares, axis=0, ddof=min(1, count - 1)))
 
 
 def _is_number(value: Any) -> bool:

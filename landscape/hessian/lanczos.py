@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from landscape.codes import Coded
 from landscape.hessian.products import LinearOperator, as_operator
-from landscape.hessian.space import Leaves
+from landscape.hessian.space import Leaves, is_number
 from landscape.problem import checked_count, checked_key
 
 PyTree = Any
@@ -61,6 +60,7 @@ class _Settings(NamedTuple):
     block: int  # p
     basis: int  # m
     tolerance: float
+    eps: float  # of the parameters
     max_products: int
 
 
@@ -111,7 +111,8 @@ def eigenpairs(
 
     `values` can be differentiated with respect to `params` (where they are simple): dλ = v^T dA v; the vectors count
     as constants. Cost: `products` products, one of them per pair for the residual, and the reorthogonalisation,
-    4 basis n operations each. With basis + block >= n, A is built whole.
+    4 basis n operations each. With basis + block >= n, A is built whole, by n products whatever
+    `max_products` is.
 
     Raises ValueError, before anything is compiled, for unsuitable numbers and an unknown end, and as `linear_operator`.
     """
@@ -124,17 +125,18 @@ def eigenpairs(
     if which not in ENDS:
         raise ValueError(f"which is {which!r}: give one of {', '.join(map(repr, ENDS))}")
     if tolerance is None:
-        tolerance = float(jnp.finfo(operator.space.dtype).eps) ** 0.5
-    if not (isinstance(tolerance, float | int | np.floating) and 0 < tolerance < 1):
-        raise ValueError(f"tolerance is {tolerance!r}: give a share of the largest eigenvalue, such as 1e-4")
-    settings = _Settings(k, which, block, basis, float(tolerance), max_products)
+        tolerance = operator.space.eps**0.5
+    if not (is_number(tolerance) and 0 < tolerance < 1):
+        raise ValueError(f"tolerance is {tolerance!r}: give a share of each eigenvalue's magnitude, such as 1e-4")
+    settings = _Settings(k, which, block, basis, float(tolerance), operator.space.eps, max_products)
     return _eigenpairs(settings, operator, checked_key(key))
 
 
 @partial(jax.jit, static_argnums=0)
 def _eigenpairs(settings: _Settings, operator: LinearOperator, key: jax.Array) -> Eigenpairs:
     constant = jax.lax.stop_gradient(operator)
-    search = _search if settings.basis + settings.block < operator.dimension else _from_dense
+    whole = settings.basis + settings.block >= operator.dimension
+    search = _from_dense if whole else _search
     vectors, scale, products = search(settings, constant, key)
     vectors = jax.lax.stop_gradient(vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True))
     images = operator.rows(vectors)
@@ -208,7 +210,7 @@ def _extend(settings: _Settings, operator: LinearOperator, state: _State) -> _St
 
 def _threshold(settings: _Settings, values: jax.Array, scale: jax.Array) -> jax.Array:
     """The residual asked of each pair."""
-    return jnp.maximum(settings.tolerance * jnp.abs(values), FLOOR * jnp.finfo(values.dtype).eps * scale)
+    return jnp.maximum(settings.tolerance * jnp.abs(values), FLOOR * settings.eps * scale)
 
 
 def _restart(settings: _Settings, state: _State) -> _State:

@@ -44,8 +44,9 @@ class Program:
             if _is_slow(dimensions, left) and id(left) in swapped:
                 return [_dot(equation, swapped[id(left)], right, ((1,), dimensions[0][1]))]
             if _is_slow(dimensions, right) and id(right) in swapped:
-                # (n, a) and (n, b) -> (a, b): the turned factor comes first, and the result is transposed.
-                return [_dot(equation, swapped[id(right)], left, ((1,), dimensions[0][0])).T]
+                # (n, ...) and (n, b) -> (..., b): the turned factor comes first, and its axis of the result moves last.
+                product = _dot(equation, swapped[id(right)], left, ((1,), dimensions[0][0]))
+                return [jnp.moveaxis(product, 0, -1)]
             return [equation.primitive.bind(left, right, **equation.params)]
 
         (product,) = evaluate(self.jaxpr, consts, [*plain, vector], {"dot_general": dot})

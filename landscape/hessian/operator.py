@@ -18,6 +18,19 @@ DEVICE = 1 << 28  # the same for other devices, whose memory is the limit
 APART = 4  # products written side by side, that XLA may run on several cores
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kept:
+    """Arrays of the host that must live as long as an operator. No part of what it is: any two are equal."""
+
+    arrays: tuple[Any, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kept)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LinearOperator:
@@ -31,6 +44,7 @@ class LinearOperator:
     arrays: Any  # what the map needs of the point and the data
     program: Any = dataclasses.field(metadata={"static": True})  # (arrays, flat vector) -> flat vector
     space: Space = dataclasses.field(metadata={"static": True})
+    kept: Kept = dataclasses.field(default=Kept(), metadata={"static": True}, repr=False)
 
     def __call__(self, vector: PyTree) -> PyTree:
         """A v, for a pytree like the parameters."""
@@ -46,7 +60,7 @@ class LinearOperator:
         if not self._apart:
             return jax.vmap(self.flat)(vectors) if width >= count else jax.lax.map(self.flat, vectors, batch_size=width)
         several = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
-        if width >= count:
+        if count < 2 * width:
             return several(vectors)
         whole = count // width * width
         groups = vectors[:whole].reshape(-1, width, self.dimension)
@@ -93,11 +107,12 @@ class Accumulated:
         return self.task.mean(lambda fixed, data: term(self.task, vector, fixed, data)[0], *arrays)
 
 
-def prepared(task: Task, arrays: Arrays) -> LinearOperator:
-    """The operator of a curvature task; raises FloatingPointError where value or gradient are not finite."""
+def prepared(task: Task, arrays: Arrays, args: Any) -> LinearOperator:
+    """The operator of a curvature task on `args`; raises FloatingPointError where value or gradient are not finite."""
     operator, finite = _prepared(task, *arrays)
     check_finite(task.space, finite)
-    return operator
+    hosts = zip(task.hosts, jax.tree.leaves(args), strict=False)
+    return dataclasses.replace(operator, kept=Kept(tuple(leaf for host, leaf in hosts if host)))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -27,12 +27,14 @@ def linear_operator(
       loss: returns a float scalar. A function, or a pytree that is callable (a `jax.tree_util.Partial`, an Equinox
         module), whose arrays are traced. Written once at module level it is compiled once.
       params: any pytree; what moves are its float arrays. Never changed.
-      args: whatever else `loss` takes.
+      args: whatever else `loss` takes. Arrays and Python floats are traced; Python integers, bools, strings and
+        functions are static, so that they may choose sizes and branches.
       leaves: which leaves move: a dotted path such as "layers.0.weight", one of a subtree such as "layers.0", or
         several. None: all. The operator is then the diagonal block of the Hessian that belongs to them.
       batch_size: None for all data at once. Else the loss must be a mean over samples, which are the first axis of
         every array in `args`, and products are accumulated over batches of so many samples; the last may be short,
-        the mean stays exact. NumPy arrays, memory-mapped ones too, then stay on the host and are read batch by batch.
+        the mean stays exact. NumPy arrays, memory-mapped ones too, then stay on the host and are read batch by batch,
+        at each product: leave them as they are while the operator is in use.
 
     Cost: about two gradients here; one product costs about as much as a gradient, and with `batch_size` as two or
     three, since nothing of the point is kept between products. Memory: with all data at once the activations of every
@@ -42,7 +44,7 @@ def linear_operator(
     batch size does not fit the data or the loss is no float scalar; FloatingPointError, with the leaf's path, where
     the loss or its gradient is not finite (outside `jit` only; inside, products are NaN).
     """
-    return prepared(*curvature_task("hessian", (loss,), params, args, leaves, batch_size))
+    return _operator("hessian", (loss,), params, args, leaves, batch_size)
 
 
 def ggn_operator(
@@ -60,7 +62,7 @@ def ggn_operator(
     J is the Jacobian of the outputs z = model(params, x), H_z the Hessian of `loss(z, y)` in z. It is positive
     semidefinite where the loss is convex in the outputs. The rest is as for `linear_operator`.
     """
-    return prepared(*curvature_task("ggn", (loss, model), params, (x, y), leaves, batch_size))
+    return _operator("ggn", (loss, model), params, (x, y), leaves, batch_size)
 
 
 def fisher_operator(
@@ -85,7 +87,8 @@ def fisher_operator(
         `expected(z, z') -> scalar`, the mean over samples of E_{y ~ p(y | z)} [-log p(y | z')], up to a constant.
       The others are those of `linear_operator`.
     """
-    return prepared(*curvature_task("fisher", (expected_loss(likelihood), model), params, (x,), leaves, batch_size))
+    functions = expected_loss(likelihood), model
+    return _operator("fisher", functions, params, (x,), leaves, batch_size)
 
 
 def hvp(
@@ -149,6 +152,12 @@ def along(params: PyTree, direction: PyTree, distance: Any) -> PyTree:
     steps = structure.flatten_up_to(direction)
     step = lambda p, d: p if d is None else (p + distance * d).astype(jnp.result_type(p))  # noqa: E731
     return structure.unflatten(map(step, leaves, steps))
+
+
+def _operator(
+    kind: str, functions: tuple, params: PyTree, args: tuple, leaves: Leaves, batch_size: int | None
+) -> LinearOperator:
+    return prepared(*curvature_task(kind, functions, params, args, leaves, batch_size), args)
 
 
 def _product(kind: str, functions: tuple, params: PyTree, vector: PyTree, *request: Any) -> PyTree:

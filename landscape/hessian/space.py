@@ -42,6 +42,11 @@ class Space:
         return jnp.result_type(jnp.float32, *self.dtypes)
 
     @property
+    def eps(self) -> float:
+        """The relative rounding error of the coarsest of the leaves that move."""
+        return max(float(jnp.finfo(dtype).eps) for dtype in self.dtypes)
+
+    @property
     def held(self) -> tuple[str, ...]:
         """Names of the leaves that are held constant."""
         return tuple(name for name, moves in zip(self.names, self.moving, strict=True) if not moves)
@@ -109,7 +114,7 @@ def space_of(params: PyTree, leaves: Leaves = None) -> Space:
     chosen = [True] * len(names) if leaves is None else _chosen(names, leaves)
     moving = tuple(a and b for a, b in zip(floats, chosen, strict=True))
     moved = [value for value, moves in zip(values, moving, strict=True) if moves]
-    if not moved:
+    if not any(np.size(value) for value in moved):
         found = f"none of the leaves {', '.join(names) or '(there are none)'}" + f" chosen by {leaves!r}" * bool(leaves)
         raise ValueError(f"params has no float array to move: {found} is one")
     for name, value, moves in zip(names, values, moving, strict=True):
@@ -125,8 +130,15 @@ def space_of(params: PyTree, leaves: Leaves = None) -> Space:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether JAX can trace a leaf: an array or a number, but no bool, which usually chooses a branch."""
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int | complex) and not isinstance(leaf, bool)
+    """Whether a leaf is traced: an array or a float, but no Python int or bool, which choose sizes and branches."""
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one concrete real number, of Python, NumPy or JAX; a bool is none."""
+    if isinstance(value, jax.core.Tracer) or isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, float | int | np.number) or (isinstance(value, jax.Array) and value.shape == ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +158,7 @@ class Rest:
 def split(tree: PyTree) -> tuple[list[Any], Rest]:
     """The arrays of a pytree (None in place of anything else), and the rest, hashable.
 
-    Functions, strings and bools are the rest; so a loss may itself be a pytree that holds arrays, such as a
+    Functions, strings, integers and bools are the rest; so a loss may itself be a pytree that holds arrays, such as a
     `jax.tree_util.Partial` or an Equinox module.
     """
     leaves, structure = jax.tree.flatten(tree)
@@ -163,7 +175,9 @@ def split(tree: PyTree) -> tuple[list[Any], Rest]:
 
 def _chosen(names: tuple[str, ...], leaves: Any) -> list[bool]:
     """Which leaves are named, each by its own path or by that of a subtree above it."""
-    wanted = (leaves,) if isinstance(leaves, str) else tuple(leaves)
+    wanted = (leaves,) if isinstance(leaves, str) else tuple(leaves) if isinstance(leaves, Sequence) else ()
+    if not wanted:
+        raise ValueError(f"leaves is {leaves!r}: give a dotted path of a leaf or a subtree, several in a list, or None")
     below: Callable[[str, str], bool] = lambda name, path: name == path or name.startswith(path + ".")  # noqa: E731
     for path in wanted:
         if not isinstance(path, str) or not any(below(name, path) for name in names):
