@@ -30,33 +30,42 @@ CAPTION = Caption(
         "loss ends above its minimum by {excess[0]:.3f} for B = {batches[0]} (the same each time), by {excess[2]:.4f} "
         "[{low[2]:.4f}, {high[2]:.4f}] for {batches[2]} and by {excess[4]:.4f} [{low[4]:.4f}, {high[4]:.4f}] for "
         "{batches[4]}. (d, e) Which batch each sample is in: in {partitioned} of {checked} epochs every sample is in "
-        "exactly one batch of 5, four batches in all, and {repeated} epochs repeat the batches of the one before. "
-        "Sample 1 is in the same batch of 5 as in the epoch before in {same:.1%} [{same_low:.1%}, {same_high:.1%}] of "
-        "them (theory {same_exact:.0%}). (f) At the start, where the gradient's norm is {slope:.2f}, the gradient of a "
-        "batch is off by {noise[2]:.2f} (root mean square) for B = {batches[2]} and {noise[4]:.2f} for {batches[4]}, "
-        "as theory says: {exact[2]:.2f} and {exact[4]:.2f}. For B = {batches[0]} it is off by nothing.",
+        "exactly one batch of 5, four batches in all, and {repeated} epochs repeat the batches of the one before, in "
+        "whatever order. Sample 1 is in the batch of the same number (1st, 2nd, 3rd or 4th batch of 5) as in the epoch "
+        "before in {same:.1%} [{same_low:.1%}, {same_high:.1%}] of them (theory {same_exact:.0%}). (f) At the start, "
+        "where the gradient's norm is {slope:.2f}, the gradient of a batch is off by {noise[2]:.2f} (root mean square) "
+        "for B = {batches[2]} and {noise[4]:.2f} for {batches[4]}, as theory says: {exact[2]:.2f} and {exact[4]:.2f}. "
+        "For B = {batches[0]} it is off by nothing.",
         "(a-c) 学习率 {rate:g}，从同一起点走 {epochs} 个回合：B = {batches[0]} 每回合更新 {updates[0]} 次，"
         "{batches[2]} 为 {updates[2]} 次，{batches[4]} 为 {updates[4]} 次。{runs} 种打乱下，最终损失比最小值高：B = "
         "{batches[0]} 为 {excess[0]:.3f}（每次都一样），{batches[2]} 为 {excess[2]:.4f} [{low[2]:.4f}, {high[2]:.4f}]，"
         "{batches[4]} 为 {excess[4]:.4f} [{low[4]:.4f}, {high[4]:.4f}]。(d, e) 每个样本在哪个批量里：{checked} 个回合"
-        "中有 {partitioned} 个，每个样本都恰好在四个批量中的一个里（每个批量 5 个样本），与前一回合批量完全相同的回合"
-        "有 {repeated} 个。批量为 5 时，样本 1 与前一回合处于同一号批量的比例为 {same:.1%} [{same_low:.1%}, "
-        "{same_high:.1%}]（理论 {same_exact:.0%}）。(f) 在起点处梯度范数为 {slope:.2f}，批量梯度的误差（均方根）在 B = "
-        "{batches[2]} 时为 {noise[2]:.2f}，在 {batches[4]} 时为 {noise[4]:.2f}，与理论值 {exact[2]:.2f} 和 "
-        "{exact[4]:.2f} 一致；B = {batches[0]} 时没有误差。",
+        "中有 {partitioned} 个，每个样本都恰好在四个批量中的一个里（每个批量 5 个样本），与前一回合批量完全相同（不论"
+        "先后次序）的回合有 {repeated} 个。批量为 5 时，样本 1 与前一回合处于同一号批量的比例为 {same:.1%} ["
+        "{same_low:.1%}, {same_high:.1%}]（理论 {same_exact:.0%}）。(f) 在起点处梯度范数为 {slope:.2f}，批量梯度的误差"
+        "（均方根）在 B = {batches[2]} 时为 {noise[2]:.2f}，在 {batches[4]} 时为 {noise[4]:.2f}，与理论值 "
+        "{exact[2]:.2f} 和 {exact[4]:.2f} 一致；B = {batches[0]} 时没有误差。",
     ),
     caveat=Text(
-        "Equal epochs are not equal updates: small batches are ahead here because they make more steps, not because "
-        "their steps are better. After {epochs} updates each, the loss is above its minimum by {early[0]:.2f} for B = "
-        "{batches[0]}, {early[2]:.2f} [{early_low[2]:.2f}, {early_high[2]:.2f}] for {batches[2]} and {early[4]:.2f} ["
-        "{early_low[4]:.2f}, {early_high[4]:.2f}] for {batches[4]}. At a constant learning rate the noise does not go "
-        "away: with B = {batches[4]} the run arrives first, and then wanders about the optimum, further from it than "
-        "with B = {batches[2]}. Where B does not divide n the last batch is short, as in (e); its gradient is the mean "
-        "over its own samples, so in that epoch each of them counts for more.",
-        "回合数相同不等于更新次数相同：小批量在这里领先，是因为走的步数多，而不是因为每一步更好。各更新 {epochs} 次之"
-        "后，损失比最小值高：B = {batches[0]} 为 {early[0]:.2f}，{batches[2]} 为 {early[2]:.2f} [{early_low[2]:.2f}, "
-        "{early_high[2]:.2f}]，{batches[4]} 为 {early[4]:.2f} [{early_low[4]:.2f}, {early_high[4]:.2f}]。学习率不变时，"
-        "噪声不会消失：B = {batches[4]} 最先到达，然后在最优点附近徘徊，离得比 B = {batches[2]} 更远。B 不能整除 n 时，"
+        "Equal epochs are not equal updates: small batches are ahead here mostly because they make more steps. After "
+        "{epochs} updates each, the loss is above its minimum by {early[0]:.3f} for B = {batches[0]}, {early[1]:.3f} ["
+        "{early_low[1]:.3f}, {early_high[1]:.3f}] for {batches[1]}, {early[2]:.3f} [{early_low[2]:.3f}, "
+        "{early_high[2]:.3f}] for {batches[2]}, {early[3]:.3f} [{early_low[3]:.3f}, {early_high[3]:.3f}] for "
+        "{batches[3]} and {early[4]:.3f} [{early_low[4]:.3f}, {early_high[4]:.3f}] for {batches[4]}: then no batch "
+        "size is ahead of all {batches[0]} samples by more than {lead:.1%} on average, and B = {batches[4]} is far "
+        "behind. At a constant learning rate the noise does not go away: with B = {batches[4]} the run is near the "
+        "optimum within its first epochs (after one epoch {first[4]:.2f} [{first_low[4]:.2f}, {first_high[4]:.2f}] "
+        "above the minimum, with B = {batches[2]} {first[2]:.2f} [{first_low[2]:.2f}, {first_high[2]:.2f}]), and then "
+        "wanders about it, further away than with B = {batches[2]}. Where B does not divide n the last batch is short, "
+        "as in (e); its gradient is the mean over its own samples, so in that epoch each of them counts for more.",
+        "回合数相同不等于更新次数相同：小批量在这里领先，主要是因为走的步数多。各更新 {epochs} 次之后，损失比最小值高："
+        "B = {batches[0]} 为 {early[0]:.3f}，{batches[1]} 为 {early[1]:.3f} [{early_low[1]:.3f}, {early_high[1]:.3f}]，"
+        "{batches[2]} 为 {early[2]:.3f} [{early_low[2]:.3f}, {early_high[2]:.3f}]，{batches[3]} 为 {early[3]:.3f} ["
+        "{early_low[3]:.3f}, {early_high[3]:.3f}]，{batches[4]} 为 {early[4]:.3f} [{early_low[4]:.3f}, "
+        "{early_high[4]:.3f}]：此时平均而言，没有一种批量大小比用全部 {batches[0]} 个样本领先超过 {lead:.1%}，而 B = "
+        "{batches[4]} 远远落后。学习率不变时，噪声不会消失：B = {batches[4]} 在最初几个回合内就到了最优点附近（一个回"
+        "合后比最小值高 {first[4]:.2f} [{first_low[4]:.2f}, {first_high[4]:.2f}]，B = {batches[2]} 则高 {first[2]:.2f} "
+        "[{first_low[2]:.2f}, {first_high[2]:.2f}]），然后在那里徘徊，离得比 B = {batches[2]} 更远。B 不能整除 n 时，"
         "最后一个批量较短，如 (e)；它的梯度是自己那几个样本的平均，所以在那个回合里，这些样本的分量更重。",
     ),
 )
@@ -112,9 +121,15 @@ def noise(problem, runs_of):
 
 
 def with_interval(samples_of):
-    """Means and the ends of their 95 % intervals, one each for every set of samples."""
-    estimates = [from_samples(samples) for samples in samples_of]
-    return np.array([estimate.mean for estimate in estimates]), *np.transpose([e.interval() for e in estimates])
+    """Means and the ends of their 95 % intervals (Student's), one each for every set of samples."""
+    means = [(from_samples(samples), len(samples) - 1) for samples in samples_of]
+    return np.transpose([(mean.mean, *mean.interval(degrees=degrees)) for mean, degrees in means])
+
+
+def repeats(batches):
+    """Epochs whose batches are those of the epoch before, in any order: each sample has the same companions."""
+    together = batches[:, :, None] == batches[:, None, :]
+    return np.sum(np.all(together[1:] == together[:-1], axis=(1, 2)))
 
 
 def compute(runs=1000, side=61, checked=500):
@@ -123,17 +138,18 @@ def compute(runs=1000, side=61, checked=500):
     runs_of, losses = zip(*(paths(problem, batch, runs) for batch in BATCHES), strict=True)
     excess, low, high = with_interval(loss[:, -1] - least for loss in losses)
     early, early_low, early_high = with_interval(loss[:, EPOCHS] - least for loss in losses)
+    updates = np.array([-(-problem.size // batch) for batch in BATCHES])
+    first = with_interval(loss[:, count] - least for loss, count in zip(losses, updates, strict=True))
     pictured = {f"batches_of_{batch}": partition(problem.size, batch, 0, EPOCHS) for batch in PICTURED}
     many = partition(problem.size, 5, 1, checked)
-    stays = many[1:] == many[:-1]
-    same = proportion(np.sum(stays[:, 0]), checked - 1)
+    same = proportion(np.sum(many[1:, 0] == many[:-1, 0]), checked - 1)
     grid = ls.plane.box(problem, b=(-2.6, 2.6, side), w=(-1.6, 2.8, side))
     return {
         "epochs": EPOCHS,
         "rate": RATE,
         "runs": runs,
         "batches": np.array(BATCHES),
-        "updates": np.array([-(-problem.size // batch) for batch in BATCHES]),
+        "updates": updates,
         **{f"path_{batch}": run[0] for batch, run in zip(BATCHES, runs_of, strict=True)},
         "excess": excess,
         "low": low,
@@ -141,10 +157,12 @@ def compute(runs=1000, side=61, checked=500):
         "early": early,
         "early_low": early_low,
         "early_high": early_high,
+        "lead": 1 - early.min() / early[0],
+        **dict(zip(("first", "first_low", "first_high"), first, strict=True)),
         **pictured,
         "checked": checked,
         "partitioned": np.sum(np.all(np.sort(many, axis=1) == np.repeat([1, 2, 3, 4], 5), axis=1)),
-        "repeated": np.sum(np.all(stays, axis=1)),
+        "repeated": repeats(many),
         "same": same.share,
         "same_low": same.lower,
         "same_high": same.upper,

@@ -29,44 +29,56 @@ CAPTION = Caption(
     ),
     measured=Text(
         "{runs} runs for each batch size, learning rate {rate:g}, 16 samples; left: distance {far:g} along the way "
-        "out. (a, b) The toy on noisy samples, from a distance of {near:g}. Its saddle is every batch's: a run leaves "
-        "after {shared_mean[0][0]:.2f} [{shared_mean[0][1]:.2f}, {shared_mean[0][2]:.2f}] updates on average with B = "
-        "1 (median {shared_median[0][0]:g}), and after {shared_mean[4][0]:g} with the full batch: noise makes it no "
-        "faster, but a little slower, as theory says ({shared_exact[0]:.1f} and {shared_exact[4]:.1f}). From (1/2, "
-        "-1/2), on the line w1 = -w2, not one run of any batch size leaves in {steps} updates: w1 + w2 = {line_most:g} "
-        "to the last bit. (c, d) With an irrelevant second input the saddle is the full loss's alone; started exactly "
-        "on it, runs leave after {own_mean[0][0]:.1f} [{own_mean[0][1]:.1f}, {own_mean[0][2]:.1f}], "
-        "{own_mean[1][0]:.1f} [{own_mean[1][1]:.1f}, {own_mean[1][2]:.1f}], {own_mean[2][0]:.1f} [{own_mean[2][1]:.1f}"
-        ", {own_mean[2][2]:.1f}] and {own_mean[3][0]:.1f} [{own_mean[3][1]:.1f}, {own_mean[3][2]:.1f}] updates with B "
-        "= 1, 2, 4 and 8 (medians {own_median[0][0]:g}, {own_median[1][0]:g}, {own_median[2][0]:g}, "
-        "{own_median[3][0]:g}; theory {own_exact[0]:.1f}, {own_exact[1]:.1f}, {own_exact[2]:.1f}, {own_exact[3]:.1f}). "
-        "The full batch does not move at all ({own_undecided[4]} of {runs} undecided, {own_open} of the others).",
-        "每种批量大小各 {runs} 次运行，学习率 {rate:g}，16 个样本；沿出口方向的距离到 {far:g} 就算离开。(a, b) 有噪声"
-        "样本上的玩具网络，从距离 {near:g} 处出发。它的鞍点是所有批量共有的：B = 1 平均 {shared_mean[0][0]:.2f} ["
-        "{shared_mean[0][1]:.2f}, {shared_mean[0][2]:.2f}] 次更新后离开（中位数 {shared_median[0][0]:g}），全批量为 "
-        "{shared_mean[4][0]:g} 次：噪声并没有使它更快，反而略慢，与理论一致（{shared_exact[0]:.1f} 和 "
-        "{shared_exact[4]:.1f}）。从直线 w1 = -w2 上的 (1/2, -1/2) 出发，无论批量多大，{steps} 次更新内没有一次运行离"
-        "开：w1 + w2 = {line_most:g}，一位不差。(c, d) 加上一个无关的第二输入后，鞍点只属于全体样本的损失；恰好从鞍点"
-        "出发，B = 1、2、4、8 平均在 {own_mean[0][0]:.1f} [{own_mean[0][1]:.1f}, {own_mean[0][2]:.1f}]、"
-        "{own_mean[1][0]:.1f} [{own_mean[1][1]:.1f}, {own_mean[1][2]:.1f}]、{own_mean[2][0]:.1f} [{own_mean[2][1]:.1f}"
-        ", {own_mean[2][2]:.1f}]、{own_mean[3][0]:.1f} [{own_mean[3][1]:.1f}, {own_mean[3][2]:.1f}] 次更新后离开（中位"
-        "数 {own_median[0][0]:g}、{own_median[1][0]:g}、{own_median[2][0]:g}、{own_median[3][0]:g}；理论 "
-        "{own_exact[0]:.1f}、{own_exact[1]:.1f}、{own_exact[2]:.1f}、{own_exact[3]:.1f}）。全批量完全不动（{runs} 次中 "
-        "{own_undecided[4]} 次未决，其余批量 {own_open} 次）。",
+        "out, the moment interpolated between two updates in the logarithm of the distance. (a, b) The toy on noisy "
+        "samples, from a distance of {near:g}. Its saddle is every batch's: runs leave after {shared_mean[0][0]:.2f} ["
+        "{shared_mean[0][1]:.2f}, {shared_mean[0][2]:.2f}], {shared_mean[1][0]:.2f} [{shared_mean[1][1]:.2f}, "
+        "{shared_mean[1][2]:.2f}], {shared_mean[2][0]:.2f} [{shared_mean[2][1]:.2f}, {shared_mean[2][2]:.2f}], "
+        "{shared_mean[3][0]:.2f} [{shared_mean[3][1]:.2f}, {shared_mean[3][2]:.2f}] updates on average with B = 1, 2, "
+        "4 and 8 (median with B = 1 {shared_median[0][0]:.1f}), and after {shared_mean[4][0]:.2f} with the full batch: "
+        "noise makes it no faster, but a little slower, close to theory ({shared_exact[0]:.2f}, {shared_exact[1]:.2f}, "
+        "{shared_exact[2]:.2f}, {shared_exact[3]:.2f} and {shared_exact[4]:.2f}). From (1/2, -1/2), on the line w1 = "
+        "-w2, not one run of any batch size leaves in {steps} updates: w1 + w2 = {line_most:g} to the last bit. (c, d) "
+        "With an irrelevant second input the saddle is the full loss's alone; started exactly on it, runs leave after "
+        "{own_mean[0][0]:.1f} [{own_mean[0][1]:.1f}, {own_mean[0][2]:.1f}], {own_mean[1][0]:.1f} [{own_mean[1][1]:.1f}"
+        ", {own_mean[1][2]:.1f}], {own_mean[2][0]:.1f} [{own_mean[2][1]:.1f}, {own_mean[2][2]:.1f}] and "
+        "{own_mean[3][0]:.1f} [{own_mean[3][1]:.1f}, {own_mean[3][2]:.1f}] updates with B = 1, 2, 4 and 8 (medians "
+        "{own_median[0][0]:.1f}, {own_median[1][0]:.1f}, {own_median[2][0]:.1f}, {own_median[3][0]:.1f}; theory "
+        "{own_exact[0]:.1f}, {own_exact[1]:.1f}, {own_exact[2]:.1f}, {own_exact[3]:.1f}). The full batch does not move "
+        "at all ({own_undecided[4]} of {runs} undecided, {own_open} of the others).",
+        "每种批量大小各 {runs} 次运行，学习率 {rate:g}，16 个样本；沿出口方向的距离到 {far:g} 就算离开，时刻在两次更"
+        "新之间按距离的对数插值。(a, b) 有噪声样本上的玩具网络，从距离 {near:g} 处出发。它的鞍点是所有批量共有的：B "
+        "= 1、2、4、8 平均在 {shared_mean[0][0]:.2f} [{shared_mean[0][1]:.2f}, {shared_mean[0][2]:.2f}]、"
+        "{shared_mean[1][0]:.2f} [{shared_mean[1][1]:.2f}, {shared_mean[1][2]:.2f}]、{shared_mean[2][0]:.2f} ["
+        "{shared_mean[2][1]:.2f}, {shared_mean[2][2]:.2f}]、{shared_mean[3][0]:.2f} [{shared_mean[3][1]:.2f}, "
+        "{shared_mean[3][2]:.2f}] 次更新后离开（B = 1 的中位数为 {shared_median[0][0]:.1f}），全批量为 "
+        "{shared_mean[4][0]:.2f} 次：噪声并没有使它更快，反而略慢，与理论接近（{shared_exact[0]:.2f}、"
+        "{shared_exact[1]:.2f}、{shared_exact[2]:.2f}、{shared_exact[3]:.2f} 和 {shared_exact[4]:.2f}）。从直线 w1 = "
+        "-w2 上的 (1/2, -1/2) 出发，无论批量多大，{steps} 次更新内没有一次运行离开：w1 + w2 = {line_most:g}，一位不"
+        "差。(c, d) 加上一个无关的第二输入后，鞍点只属于全体样本的损失；恰好从鞍点出发，B = 1、2、4、8 平均在 "
+        "{own_mean[0][0]:.1f} [{own_mean[0][1]:.1f}, {own_mean[0][2]:.1f}]、{own_mean[1][0]:.1f} ["
+        "{own_mean[1][1]:.1f}, {own_mean[1][2]:.1f}]、{own_mean[2][0]:.1f} [{own_mean[2][1]:.1f}, "
+        "{own_mean[2][2]:.1f}]、{own_mean[3][0]:.1f} [{own_mean[3][1]:.1f}, {own_mean[3][2]:.1f}] 次更新后离开（中位"
+        "数 {own_median[0][0]:.1f}、{own_median[1][0]:.1f}、{own_median[2][0]:.1f}、{own_median[3][0]:.1f}；理论 "
+        "{own_exact[0]:.1f}、{own_exact[1]:.1f}、{own_exact[2]:.1f}、{own_exact[3]:.1f}）。全批量完全不动（{runs} 次"
+        "中 {own_undecided[4]} 次未决，其余批量 {own_open} 次）。",
     ),
     caveat=Text(
         "So the claim holds where the batches' losses differ in slope at the saddle, and not where they share it: the "
-        "noise of the toy, and of every linear network without biases at the origin, vanishes there together with the "
-        "gradient. Even where it holds the gain is logarithmic: eight times the batch costs {own_cost:.0f} updates "
-        "more. A full batch that never leaves is the exception, a start of probability 0; beside the saddle it leaves "
-        "like the rest (a). Counted in samples rather than updates small batches gain more. Theory: near the saddle "
-        "each update multiplies the distance by {factors[0]:.3f} or {factors[1]:.3f} on average; it does not count "
-        "that updates are whole numbers, which adds up to one, nor (d) that the factor varies from batch to batch.",
-        "所以，只有各批量的损失在鞍点处坡度不同，这个说法才成立；若鞍点为各批量共有，就不成立：玩具网络（以及任何线性"
-        "网络在原点处）的噪声在那里和梯度一起消失。即使成立，好处也只是对数的：批量大八倍，只多用 {own_cost:.0f} 次更"
-        "新。永远不离开的全批量是例外，需要概率为 0 的起点；在鞍点旁边，它和其他批量一样离开 (a)。若按样本数而不是更新"
-        "次数计算，小批量的好处更大。理论：在鞍点附近，每次更新平均使距离乘以 {factors[0]:.3f} 或 {factors[1]:.3f}；它"
-        "没有计入更新次数是整数（最多多一次），在 (d) 中也没有计入这个倍数随批量而变。",
+        "noise of the toy, and of every linear network of two or more layers without biases at the origin, vanishes "
+        "there together with the gradient. Even where it holds the gain is logarithmic: eight times the batch costs "
+        "{own_cost:.0f} updates more. A full batch that never leaves is the exception, a start of probability 0; "
+        "started at a distance of {near:g} from the same saddle, along the way out, it leaves after {beside_time:.1f} "
+        "updates (theory {beside_exact:.1f}). Counted in samples rather than updates small batches gain more. Theory: "
+        "near the saddle each update multiplies the distance by {factors[0]:.3f} or {factors[1]:.3f} on average; it "
+        "takes the loss for quadratic up to the mark; in (b) it does not count that the update that crosses the mark "
+        "is larger than most, in (d) that the factor varies from batch to batch.",
+        "所以，只有各批量的损失在鞍点处坡度不同，这个说法才成立；若鞍点为各批量共有，就不成立：玩具网络（以及任何至"
+        "少两层、不带偏置的线性网络在原点处）的噪声在那里和梯度一起消失。即使成立，好处也只是对数的：批量增大到 8 倍，"
+        "也只多用 {own_cost:.0f} 次更新。永远不离开的全批量是例外，需要概率为 0 的起点；从同一鞍点旁边出发（沿出口方"
+        "向，距离 {near:g}），它在 {beside_time:.1f} 次更新后离开（理论 {beside_exact:.1f}）。若按样本数而不是更新次"
+        "数计算，小批量的好处更大。理论：在鞍点附近，每次更新平均使距离乘以 {factors[0]:.3f} 或 {factors[1]:.3f}；它"
+        "把直到该距离的损失都当作二次函数；在 (b) 中没有计入越线的那次更新比多数更新大，在 (d) 中没有计入这个倍数随"
+        "批量而变。",
     ),
 )
 
@@ -123,9 +135,18 @@ def distances(problem, starts, direction, batch, steps):
 
 
 def times(distance):
-    """The first update after which each run has left; inf where it has not."""
+    """When each run has left, between two updates by interpolation in the logarithm of the distance; inf if never.
+
+    Whole updates would round up by what differs with the batch size: more than the effect of the noise in (b).
+    """
     left = distance >= FAR
-    return np.where(left.any(axis=1), left.argmax(axis=1), np.inf)
+    after = np.maximum(left.argmax(axis=1), 1)  # the first update beyond the mark
+    run = np.arange(len(distance))
+    tiny = np.finfo(float).tiny  # a run that jumps straight from the saddle beyond the mark has left at that update
+    last, now = (np.log(np.maximum(distance[run, step], tiny)) for step in (after - 1, after))
+    with np.errstate(divide="ignore", invalid="ignore"):  # runs that never move
+        moment = after - 1 + (np.log(FAR) - last) / (now - last)
+    return np.where(left.any(axis=1), moment, np.inf)
 
 
 def median(values):
@@ -136,11 +157,11 @@ def median(values):
 
 
 def mean(values):
-    """Mean and its 95 % interval; inf where some runs have not left."""
+    """Mean and its 95 % interval (Student's); inf where some runs have not left."""
     if np.isinf(values).any():
         return np.full(3, np.inf)
     estimate = from_samples(values)
-    return np.array([estimate.mean, *estimate.interval()])
+    return np.array([estimate.mean, *estimate.interval(degrees=values.size - 1)])
 
 
 def shared_theory(batch):
@@ -167,26 +188,27 @@ def own_theory(batch):
 
 
 def measured(runs, steps):
-    """Distances (batch sizes, runs, steps + 1) along the way out: near the shared saddle, on its line, at the other."""
+    """Distances (batch sizes, runs, steps + 1) along the way out: near the shared saddle and on its line, on the other
+    saddle and beside it.
+    """
     shared, own = problems()
     diagonal, (_, direction) = np.full(2, np.sqrt(0.5)), way_out()
-    beside, line = np.full((2, runs), NEAR * np.sqrt(0.5)), np.array([[0.5], [-0.5]]) * np.ones(runs)
-    near, on, other = [], [], []
+    near, line = np.full((2, runs), NEAR * np.sqrt(0.5)), np.array([[0.5], [-0.5]]) * np.ones(runs)
+    on, beside = np.zeros((2, runs)), NEAR * direction[:, None] * np.ones(runs)
+    found = []
     for batch in BATCHES:
-        both = distances(shared, np.concatenate([beside, line], axis=1), diagonal, batch, steps)
-        near.append(both[:runs])
-        on.append(both[runs:])
-        # As many lanes as before, or it would be compiled again; the later half has other shuffles and is not used.
-        other.append(distances(own, np.zeros((2, 2 * runs)), direction, batch, steps)[:runs])
-    return np.stack(near), np.stack(on), np.stack(other)
+        both = distances(shared, np.concatenate([near, line], axis=1), diagonal, batch, steps)
+        other = distances(own, np.concatenate([on, beside], axis=1), direction, batch, steps)
+        found.append((both[:runs], both[runs:], other[:runs], other[runs:]))
+    return (np.stack(cases) for cases in zip(*found, strict=True))
 
 
 def compute(runs=200, steps=160, shown=5):
-    near, on, other = measured(runs, steps)
+    near, line, on, beside = measured(runs, steps)
     data, batches = samples(), np.array(BATCHES)
-    curvature, _ = way_out()
+    factors = np.array([1 + 2 * RATE * np.mean(data.x * data.y), 1 - RATE * way_out()[0]])
     record = {"runs": runs, "steps": steps, "rate": RATE, "near": NEAR, "far": FAR, "batches": batches}
-    for name, found in (("shared", near), ("own", other)):
+    for name, found in (("shared", near), ("own", on)):
         left = np.stack([times(distance) for distance in found])
         record |= {
             f"{name}_times": left,
@@ -195,16 +217,21 @@ def compute(runs=200, steps=160, shown=5):
             f"{name}_undecided": np.sum(np.isinf(left), axis=1),
             f"{name}_paths": found[:, :shown].astype(np.float32),
         }
-    return record | {
-        "line_undecided": np.sum(np.isinf([times(distance) for distance in on]), axis=1),
-        "line_most": on.max(),
-        "full_most": other[-1].max(),
-        "own_open": record["own_undecided"][:-1].sum(),
-        "own_cost": record["own_mean"][3, 0] - record["own_mean"][0, 0],
-        "shared_exact": np.array([shared_theory(batch) for batch in BATCHES]),
-        "own_exact": np.array([own_theory(batch) for batch in BATCHES[:-1]]),
-        "factors": np.array([1 + 2 * RATE * np.mean(data.x * data.y), 1 - RATE * curvature]),
-    }
+    return (
+        record
+        | {
+            "line_undecided": np.sum(np.isinf([times(distance) for distance in line]), axis=1),
+            "line_most": line.max(),
+            "full_most": on[-1].max(),
+            "own_open": record["own_undecided"][:-1].sum(),
+            "own_cost": record["own_mean"][3, 0] - record["own_mean"][0, 0],
+            "beside_time": times(beside[-1])[0],  # the full batch: all runs are one
+            "beside_exact": np.log(FAR / NEAR) / np.log(factors[1]),
+            "shared_exact": np.array([shared_theory(batch) for batch in BATCHES]),
+            "own_exact": np.array([own_theory(batch) for batch in BATCHES[:-1]]),
+            "factors": factors,
+        }
+    )
 
 
 STYLES = dict(

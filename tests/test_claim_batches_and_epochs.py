@@ -19,6 +19,13 @@ def record(figure):
 
 
 @pytest.fixture(scope="module")
+def stored(figure):
+    """The record that the committed picture and caption were made from."""
+    with np.load(claims.SCRIPTS.parent / "figures" / f"{figure.__name__}.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
 def samples(figure):
     return [np.asarray(values, np.float64) for values in figure.regression().data]
 
@@ -69,6 +76,16 @@ def test_batches_differ_between_epochs_and_between_seeds(figure, record):
     assert record["repeated"] == 0
 
 
+def test_batches_repeat_in_whatever_order_they_come(figure):
+    one = np.array([1, 1, 2, 2, 3, 3])
+    renumbered, other = np.array([3, 3, 1, 1, 2, 2]), np.array([1, 2, 2, 3, 3, 1])
+    assert figure.repeats(np.array([one, renumbered, other, other])) == 2
+    # Against sets of sets of samples, on batches small enough to repeat: 4 samples in pairs have 3 partitions.
+    epochs = partition(figure, 4, 2, 0, 60)
+    sets = [{frozenset(np.flatnonzero(epoch == number)) for number in (1, 2)} for epoch in epochs]
+    assert figure.repeats(epochs) == sum(a == b for a, b in zip(sets[1:], sets, strict=False)) > 5
+
+
 def test_a_sample_moves_on_as_often_as_a_fresh_shuffle_moves_it(figure, record):
     share = np.mean(np.diff(partition(figure, 20, 5, 1, 100)[:, 0]) == 0)
     assert record["same"] == share
@@ -105,10 +122,62 @@ def test_the_noise_is_that_of_all_batches_there_are(record, samples):
     assert np.all(half[1:] > 0)
 
 
-def test_at_equal_updates_small_batches_are_not_ahead(record):
-    assert np.all(np.diff(record["excess"][:3]) < 0)  # an epoch of more updates gets further: 20, 8, 5
-    assert np.all(record["early_high"][1:] > record["early"][0])
-    assert record["low"][4] > record["high"][2]  # at B = 1 the noise is what remains
+def excess_of_loops(x, y, batch, updates, count):
+    """Loss above its minimum after `updates` updates, of `count` loops at once with NumPy's own shuffles."""
+    rng, points = np.random.default_rng(5), np.tile([-2.0, -1.0], (count, 1))
+    pieces = -(-20 // batch)
+    for update in range(updates):
+        epoch, i = divmod(update, pieces)
+        if i == 0:
+            orders = rng.permuted(np.tile(np.arange(20), (count, 1)), axis=1)
+        chosen = orders[:, i * batch : (i + 1) * batch]
+        residual = y[chosen] - points[:, :1] - points[:, 1:] * x[chosen]
+        points += 0.2 * np.stack([residual.mean(axis=1), (residual * x[chosen]).mean(axis=1)], axis=1)
+    slope, offset = np.polyfit(x, y, 1)
+    losses = np.mean((y - points[:, :1] - points[:, 1:] * x) ** 2, axis=1)
+    return losses - np.mean((y - offset - slope * x) ** 2)
+
+
+@pytest.mark.parametrize("place, batch", [(1, 8), (2, 5), (3, 2), (4, 1)])
+def test_the_stored_losses_are_those_of_loops_with_other_shuffles(stored, samples, place, batch):
+    """At 6 updates, after one epoch and after all: differences of independent means, within four standard errors."""
+    epoch = -(-20 // batch)
+    for name, low, high, updates in (
+        ("early", "early_low", "early_high", 6),
+        ("first", "first_low", "first_high", epoch),
+        ("excess", "low", "high", 6 * epoch),
+    ):
+        loops = excess_of_loops(*samples, batch, updates, 4000)
+        half = (stored[high][place] - stored[low][place]) / 2
+        assert half == pytest.approx(1.9623 * loops.std() / np.sqrt(1000), rel=0.25)  # Student's, 999 degrees
+        error = np.hypot(half / 1.9623, loops.std() / np.sqrt(4000))
+        assert abs(stored[name][place] - loops.mean()) < 4 * error
+
+
+def test_at_equal_updates_no_batch_size_is_far_ahead(record, stored):
+    assert record["runs"] == RUNS and stored["runs"] == 1000
+    assert np.all(stored["early_low"][1:] > 0.97 * stored["early"][0])  # ahead of the full batch by 3 % at most
+    assert stored["early_low"][4] > 1.15 * stored["early"][0]  # B = 1 is far behind
+    for found in (record, stored):
+        assert np.all(found["early_high"][1:] > 0.97 * found["early"][0])
+        assert found["early_low"][4] > found["early"][0]
+        assert found["lead"] == 1 - min(found["early"]) / found["early"][0] < 0.03
+        assert np.all(np.diff(found["excess"][:3]) < 0)  # an epoch of more updates gets further: 20, 8, 5
+        assert found["low"][4] > found["high"][2]  # at B = 1 the noise is what remains
+        assert found["first_high"][4] < found["first_low"][2] / 10  # B = 1 is near the optimum after one epoch
+        width = found["noise_high"] - found["noise_low"]  # four standard errors; none, but rounding, for B = 20
+        assert np.all(np.abs(found["noise"] - found["exact"]) < width + 1e-12)
+
+
+def test_intervals_of_few_runs_are_students(figure):
+    mean, low, high = figure.with_interval([np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 3.0])])
+    np.testing.assert_allclose(mean, [2, 1])
+    np.testing.assert_allclose((high - low) / 2, 4.302653 / np.sqrt(3) * np.array([1, np.sqrt(3)]), rtol=1e-6)
+
+
+def test_the_committed_caption_is_that_of_the_stored_record(figure, stored):
+    path = claims.SCRIPTS.parent / "figures" / f"{figure.__name__}.json"
+    assert claims.page.read_caption(path) == figure.CAPTION.fill(stored)
 
 
 def test_the_figure_shows_what_was_measured(figure, record):
