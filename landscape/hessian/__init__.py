@@ -30,8 +30,8 @@ from landscape.hessian.profile import Profile, profile
 from landscape.hessian.small import derivatives, unstacked
 
 __all__ = [
-    "Eigenpairs",
     "Density",
+    "Eigenpairs",
     "Inertia",
     "LinearOperator",
     "Masses",

@@ -55,8 +55,8 @@ def trace(
 
     Sources: Hutchinson, Commun. Statist. Simul. 18 (1989) 1059. Meyer, Musco, Musco and Woodruff, SOSA (2021) 142,
     Algorithm 1, here with the split 1/4, 1/4, 1/2 for thirds: about as accurate, and its error is known better.
-    Epperly, Tropp and Webber, SIAM J. Matrix Anal. Appl. 45 (2024) 1, sections 1.3 and 2.1 (Gaussian vectors with
-    normalisation), with another standard error: see `_xtrace`.
+    Epperly, Tropp and Webber, SIAM J. Matrix Anal. Appl. 45 (2024) 1-23 (XTrace with normalised Gaussian vectors), here
+    with another standard error: see `_xtrace`.
     """
     if method not in FEWEST:
         raise ValueError(f"method is {method!r}: give one of {', '.join(map(repr, FEWEST))}")
