@@ -1,7 +1,5 @@
 """Figure 6: the Hessian of a trained network. Its whole spectrum, estimated and exact, and the loss along its ends."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import optax
@@ -74,8 +72,7 @@ def smoothed(values, grid, width):
 def compute(sizes=SIZES, steps=100, probes=20, lanczos=80):
     net, end = trained(sizes, steps)
     params = end.params
-    see = partial(ls.hessian.linear_operator, net.loss, params, net.data)
-    operator = see()
+    operator = ls.hessian.linear_operator(net.loss, params, net.data)
     density = ls.hessian.density(operator, probes=probes, steps=lanczos, points=1024, key=1)
     lower, upper = density.band()
     top = ls.hessian.eigenpairs(operator, k=OUTLIERS)

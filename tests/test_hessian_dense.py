@@ -6,7 +6,8 @@ import numpy as np
 import oracles
 import pytest
 import sympy
-from test_hessian_eigenpairs import digits, digits_loss, matrix_of, quadratic
+from quadratics import matrix_of, quadratic
+from test_hessian_eigenpairs import digits, digits_loss
 
 from landscape import hessian
 from landscape.hessian.dense import _dense

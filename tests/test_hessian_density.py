@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quadratics import matrix_of, quadratic
 
 from landscape import hessian
 from landscape.estimate import Estimate
@@ -32,18 +33,6 @@ ENDING = {
     "two": {-1: N // 4, 2: 3 * N // 4},
     "clusters": {-1: 50, 0: 50, 2: 50, 3: 50},
 }
-
-
-def quadratic(w, matrix):
-    """w^T A w / 2, whose Hessian is A."""
-    return w @ jnp.matmul(matrix, w, precision="highest") / 2
-
-
-def matrix_of(spectrum, seed=0):
-    """A symmetric matrix with these eigenvalues and random eigenvectors."""
-    rng = np.random.default_rng(seed)
-    basis, _ = np.linalg.qr(rng.normal(size=(len(spectrum),) * 2))
-    return basis * np.asarray(spectrum, np.float64) @ basis.T
 
 
 def density(matrix, dtype=np.float64, **how):

@@ -8,24 +8,13 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 from jax.flatten_util import ravel_pytree
+from quadratics import matrix_of, quadratic
 
 from landscape import hessian, problems
 from landscape.hessian import Status
 
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 DIGITS = np.load(Path(__file__).parent / "data" / "digits_mlp.npz")
-
-
-def quadratic(w, matrix):
-    """w^T A w / 2, whose Hessian is A."""
-    return w @ jnp.matmul(matrix, w, precision="highest") / 2
-
-
-def matrix_of(spectrum, seed=0):
-    """A symmetric matrix with these eigenvalues and random eigenvectors."""
-    rng = np.random.default_rng(seed)
-    basis, _ = np.linalg.qr(rng.normal(size=(len(spectrum),) * 2))
-    return basis * np.asarray(spectrum, np.float64) @ basis.T
 
 
 N = 200

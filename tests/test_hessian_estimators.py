@@ -7,6 +7,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quadratics import matrix_of, quadratic
 
 from landscape import hessian
 from landscape.estimate import Estimate, quantile
@@ -25,18 +26,6 @@ SPECTRA = {
     "indefinite, trace 0": BULK - BULK.mean(),
     "digits": FALLING[np.r_[:50, np.linspace(50, len(FALLING) - 1, N - 50).astype(int)]],
 }
-
-
-def quadratic(w, matrix):
-    """w^T A w / 2, whose Hessian is A."""
-    return w @ jnp.matmul(matrix, w, precision="highest") / 2
-
-
-def matrix_of(spectrum, seed=0):
-    """A symmetric matrix with these eigenvalues and random eigenvectors."""
-    rng = np.random.default_rng(seed)
-    basis, _ = np.linalg.qr(rng.normal(size=(len(spectrum),) * 2))
-    return basis * np.asarray(spectrum, np.float64) @ basis.T
 
 
 def over_seeds(runs, matrix, dtype=np.float32, tool=hessian.trace, **how):
