@@ -24,7 +24,7 @@ Source: Golub and Van Loan, Matrix Computations, 4th ed., section 8.5 (Jacobi me
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -42,11 +42,33 @@ Matrix: TypeAlias = Sequence[Sequence[Any]] | jax.Array | np.ndarray
 LARGEST_UNROLLED = 9
 
 
+def one_by_one(solver: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
+    """A LAPACK solver of one array that under `vmap` takes one matrix after the other where it runs on a CPU.
+
+    jaxlib hands a large batch of matrices to the thread pool that runs the program itself: where two CPU devices do so
+    at once, each waits for the other for ever. On two cores one after the other is as fast. No derivatives.
+    """
+    alone = jax.custom_batching.custom_vmap(solver)
+
+    @alone.def_vmap
+    def rule(size: int, batched: Any, matrices: jax.Array) -> Any:
+        del size, batched
+        in_turn = functools.partial(jax.lax.map, solver)
+        results = jax.lax.platform_dependent(matrices, cpu=in_turn, default=jax.vmap(solver))
+        return results, jax.tree.map(lambda _: True, results)
+
+    return alone
+
+
+eigvalsh_array = one_by_one(lambda array: jnp.linalg.eigvalsh(array, UPLO="U", symmetrize_input=False))
+eigh_array = one_by_one(lambda array: tuple(jnp.linalg.eigh(array, UPLO="U", symmetrize_input=False)))
+
+
 def eigenvalues(matrix: Matrix) -> Scalars:
     """The n eigenvalues of one symmetric matrix, ascending, each a scalar."""
     rows, finite = _checked(matrix)
     if len(rows) > LARGEST_UNROLLED:
-        return _or_nan(finite, jnp.linalg.eigvalsh(_lapack_input(rows, finite), UPLO="U", symmetrize_input=False))
+        return _or_nan(finite, eigvalsh_array(_lapack_input(rows, finite)))
     rows, _ = _jacobi(rows, [[] for _ in rows])
     return _or_nan(finite, [column[0] for column in _sorted([[rows[i][i]] for i in range(len(rows))])])
 
@@ -58,7 +80,7 @@ def eigh(matrix: Matrix) -> tuple[Scalars, tuple[Scalars, ...]]:
     """
     rows, finite = _checked(matrix)
     if len(rows) > LARGEST_UNROLLED:
-        values, vectors = jnp.linalg.eigh(_lapack_input(rows, finite), UPLO="U", symmetrize_input=False)
+        values, vectors = eigh_array(_lapack_input(rows, finite))
         return _or_nan(finite, values), tuple(_or_nan(finite, vector) for vector in vectors.T)
     one, zero = jnp.ones_like(rows[0][0]), jnp.zeros_like(rows[0][0])
     identity = [[one if i == j else zero for j in range(len(rows))] for i in range(len(rows))]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from landscape.plane import Grid
-from landscape.problem import Problem, checked_point, float_dtype
+from landscape.problem import Problem, checked_count, checked_point, float_dtype
 
 PyTree = Any
 
@@ -49,3 +49,24 @@ def checked_problem(problem: Any) -> Problem:
     if not isinstance(problem, Problem):
         raise TypeError(f"problem is {problem!r:.60}: give a Problem, of landscape.problems or from problem.make")
     return problem
+
+
+def normal(problem: Problem, count: int, *, scale: float = 1.0, seed: int = 0) -> PyTree:
+    """`count` points, every parameter normal with mean 0 and standard deviation `scale`, in float64."""
+    checked_problem(problem)
+    checked_count("count", count)
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale!r}: give a standard deviation, a finite number above 0")
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: scale * rng.normal(size=(count, *np.shape(leaf))), problem.reference)
+
+
+def visited(trace: PyTree) -> PyTree:
+    """The points of training runs, `descent.run(..., observe_at=..., observe=("params",)).trace.params`, as starts.
+
+    Leaves are (lanes, steps, ...), and become (lanes * steps, ...); raises ValueError for others.
+    """
+    shapes = {np.shape(leaf)[:2] for leaf in jax.tree.leaves(trace)}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(f"trace has leading axes {sorted(shapes)}: give leaves of shape (lanes, steps, ...)")
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[2:])), trace)

@@ -147,11 +147,35 @@ def test_the_valley_of_any_data():
     np.testing.assert_allclose(saddle.eigenvalues, [2 * curvature * product, -2 * curvature * product], rtol=1e-13)
 
 
-def test_an_unregularised_chain_is_a_valley_of_four_branches_and_the_origin():
-    valley, origin = critical.find(problems.chain(3), starts(problems.chain(3), 512))
-    assert (valley.kind, valley.dimension, valley.branches, valley.inertia) == (Kind.VALLEY, 2, 4, (0, 2, 1))
-    # The Hessian vanishes at the origin, on a set of saddles that Newton's method does not find: not called a minimum.
-    assert (origin.kind, origin.inertia, origin.branches) == (Kind.DEGENERATE, (0, 3, 0), 1)
+@pytest.mark.parametrize(
+    "depth, counts", [(3, {(0, 2, 1), (1, 1, 1), (0, 3, 0)}), (4, {(0, 3, 1), (1, 2, 1), (0, 4, 0)})]
+)
+def test_an_unregularised_chain_is_a_valley_axes_of_saddles_and_what_lies_where_they_meet(depth, counts):
+    catalogue = critical.find(problems.chain(depth), count=1024)
+    entries = {entry.inertia: entry for entry in catalogue}
+    assert set(entries) == counts and len(catalogue) == 3
+    valley = entries[0, depth - 1, 1]  # ∏w = 1: as many sheets as there are sign patterns with an even number of minus
+    assert (valley.kind, valley.dimension, valley.branches) == (Kind.VALLEY, depth - 1, 2 ** (depth - 1))
+    saddles = entries[1, depth - 2, 1]  # two weights are zero, the others free: the axes, planes, ...
+    assert (saddles.kind, saddles.dimension) == (Kind.SADDLE_SET, depth - 2)
+    corner = entries[0, depth, 0]  # three zeros or more: the Hessian vanishes, and the loss falls at third order
+    assert (corner.kind, corner.dimension) == (Kind.DEGENERATE_SADDLE if depth == 3 else Kind.SADDLE_SET, depth - 3)
+
+
+def circle(params, data):
+    v, w = params
+    return (1 - v @ w) ** 2 + data * (v @ v + w @ w)
+
+
+def test_the_minima_of_a_regularised_1_2_1_linear_net_are_a_circle():
+    system = problem.make(circle, (np.ones(2), np.ones(2)), np.float64(0.1), box=(-2, 2))
+    valley, origin = critical.find(system, count=256)
+    assert (valley.kind, valley.dimension, valley.branches, valley.inertia) == (Kind.VALLEY, 1, 1, (0, 1, 3))
+    v, w = valley.members  # v = w with |w|² = 1 - μ; eigenvalues 0, 4μ twice, 4 - 4μ
+    np.testing.assert_allclose(v, w, atol=1e-12)
+    np.testing.assert_allclose(np.sum(w**2, axis=1), 0.9, rtol=1e-12)
+    np.testing.assert_allclose(valley.eigenvalues[1:], [0.4, 0.4, 3.6], rtol=1e-10)
+    assert (origin.kind, origin.inertia) == (Kind.SADDLE, (2, 0, 2))
 
 
 ALL = {  # system -> starts, critical points by index; where they lie is in the problem's facts, by other means
@@ -233,10 +257,14 @@ def test_of_the_separable_logistic_loss_only_the_origin():
 @pytest.mark.parametrize(
     "data, kind, inertia",
     [
-        ((0.0, 0.0, 0.0, 1.0, 0.0, 1.0), Kind.DEGENERATE, (0, 1, 1)),  # x⁴ + y²: a point, not a valley
+        ((0.0, 0.0, 0.0, 1.0, 0.0, 1.0), Kind.DEGENERATE_MINIMUM, (0, 1, 1)),  # x⁴ + y²: a point, not a valley
         ((0.0, 1e-6, 0.0, 0.0, 0.0, 1.0), Kind.MINIMUM, (0, 0, 2)),  # small, but not zero in float64
         ((0.0, 0.0, 0.0, 0.0, 0.0, 1.0), Kind.VALLEY, (0, 1, 1)),  # y²: a straight valley
-        ((0.0, 0.0, 0.0, 1.0, 0.0, -1.0), Kind.DEGENERATE, (1, 1, 0)),  # x⁴ - y²: a saddle that order 2 cannot see
+        (
+            (0.0, 0.0, 0.0, 1.0, 0.0, -1.0),
+            Kind.DEGENERATE_SADDLE,
+            (1, 1, 0),
+        ),  # x⁴ - y²: a saddle that order 2 cannot see
         ((0.0, -1.0, 0.0, 0.0, 1.0, 1.0), Kind.SADDLE, (1, 0, 1)),
     ],
 )
@@ -264,7 +292,11 @@ def test_every_status_has_its_case_and_its_sentence():
             status: critical.newton(system, (np.full(600, x), np.full(600, 0.3)))
             for status, (system, x) in cases.items()
         }
-    assert {status: Status(int(end.status[0])) for status, end in ends.items()} == {status: status for status in Status}
+    flat = critical.find(planar(polynomial, (1.0, 0.0, 1.0, 0.0, 0.0, 1.0)), (np.full(4, 2.0), np.full(4, 0.3)),
+                         method="levenberg_marquardt")  # fmt: skip
+    found = {status: Status(int(end.status[0])) for status, end in (ends | {Status.GRADIENT_FLAT: flat.ends}).items()}
+    assert found == {status: status for status in Status}
+    np.testing.assert_allclose(flat.ends.gradient_norm, 1, rtol=1e-6)  # of x + x³ + y² at x = 0
     assert all(code.sentence.endswith(".") for code in (*Status, *Kind))
     assert ends[Status.OUT_OF_STEPS].steps[0] == 200
     assert ends[Status.DIVERGED].params[0][0] == 2.0  # it stays where it was before it leapt

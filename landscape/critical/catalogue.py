@@ -1,7 +1,7 @@
 """The records: how starts ended, the distinct critical points, and what each of them is."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,8 @@ from landscape.codes import Coded
 from landscape.problem import Problem
 
 PyTree = Any
+
+SECOND_ORDER = 2.5  # a change along the null space that grows as a lower power is curvature that the tolerance hid
 
 
 class Status(Coded):
@@ -27,6 +29,7 @@ class Status(Coded):
     )
     DIVERGED = 3, "It left every bounded region: start elsewhere, or there is no critical point on this side."
     OUT_OF_STEPS = 4, "It still moved when the steps ran out: give more, or it roams where there is no critical point."
+    GRADIENT_FLAT = 6, "It halted where H g is next to nothing though g is not: no critical point is near."
     NON_FINITE = 5, "The loss, its gradient or its Hessian is not finite where it stopped: start elsewhere."
 
 
@@ -53,19 +56,36 @@ class Kind(Coded):
     VALLEY = 3, "A set of minima, of as many dimensions as the Hessian has zero eigenvalues; the others are positive."
     SADDLE_SET = 4, "A set of strict saddles, of as many dimensions as the Hessian has zero eigenvalues."
     CREST = 5, "A set of maxima, of as many dimensions as the Hessian has zero eigenvalues; the others are negative."
+    DEGENERATE_MINIMUM = 6, "Some eigenvalues are zero, none is negative, and the loss rises along the null space too."
+    DEGENERATE_MAXIMUM = 7, "Some eigenvalues are zero, none is positive, and the loss falls along the null space too."
+    DEGENERATE_SADDLE = 8, "Some eigenvalues are zero, and the loss falls one way and rises another."
     DEGENERATE = (
-        6,
-        "The Hessian has more zero eigenvalues than there are ways to walk on: second order does not decide.",
+        9,
+        "An eigenvalue within the tolerance is perhaps not zero: this precision does not tell, so take float64.",
+    )
+    NOT_CRITICAL = (
+        10,
+        "The gradient is not zero here, so the Hessian does not tell what it is: train on, or find first.",
     )
 
     @classmethod
-    def of(cls, inertia: tuple[int, ...], dimension: int) -> "Kind":
-        """The kind of a point of this inertia from which one can walk on in `dimension` independent directions."""
+    def of(cls, inertia: tuple[int, ...], dimension: int, probe: Any = None) -> "Kind":
+        """The kind of a point of this inertia, with `dimension` ways to walk on and, where that is open, a `Probe`."""
         negative, zero, positive = inertia
-        if zero > dimension:
+        if not zero:
+            return cls.MINIMUM if not negative else cls.SADDLE if positive else cls.MAXIMUM
+        if negative and positive:
+            return cls.SADDLE_SET if dimension else cls.DEGENERATE_SADDLE
+        falls = negative or probe.lowest < 0
+        rises = positive or probe.highest > 0
+        stays = dimension or probe.lowest == 0 and not negative or probe.highest == 0 and not positive
+        if probe.order < SECOND_ORDER:
             return cls.DEGENERATE
-        points, sets = (cls.MINIMUM, cls.SADDLE, cls.MAXIMUM), (cls.VALLEY, cls.SADDLE_SET, cls.CREST)
-        return (sets if zero else points)[0 if not negative else 1 if positive else 2]
+        if falls and rises:
+            return cls.SADDLE_SET if dimension else cls.DEGENERATE_SADDLE
+        if stays:
+            return cls.CREST if falls else cls.VALLEY
+        return cls.DEGENERATE_MAXIMUM if falls else cls.DEGENERATE_MINIMUM
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,17 +101,22 @@ class Entry:
     inertia: tuple[int, ...]  # numbers of negative, zero and positive eigenvalues
     tolerance: float  # an eigenvalue within it counts as zero
     hits: int  # starts that ended here
+    multiplicity: int  # points that the problem's symmetries make of it, itself included
     dimension: int  # 0 for a point
-    branches: int  # connected components, as far as the members tell; 1 for a point
-    members: PyTree  # (m, ...) points of the set, at most 48 of them, far apart
+    branches: int  # connected components, at most: members that no path was found to join are apart; 1 for a point
+    members: PyTree  # (m, ...) points of the set, at most 32 of them, far apart
     branch: np.ndarray  # (m,) the component that each member belongs to
 
     def __str__(self) -> str:
         """Such as "saddle of index 1" or "valley of dimension 1, 2 branches"."""
         name = self.kind.name.lower().replace("_", " ")
+        if self.multiplicity > 1:
+            name = f"{name} x {self.multiplicity}"
         if self.dimension:
             return f"{name} of dimension {self.dimension}, {self.branches} branch{'es' * (self.branches > 1)}"
-        return f"{name} of index {self.inertia[0]}" if self.kind is Kind.SADDLE else name
+        if self.kind is Kind.SADDLE:
+            return name.replace("saddle", f"saddle of index {self.inertia[0]}", 1)
+        return name
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -122,16 +147,76 @@ class Catalogue:
         """The share of the starts that ended in each way."""
         return {status: count / np.size(self.ends.status) for status, count in self.statuses.items()}
 
-    def table(self) -> str:
-        """A line an entry, and what became of the starts."""
+    def table(self, sort: str = "loss") -> str:
+        """A line an entry, in rising order of one of `ORDERS` (hits falling), and what became of the starts."""
+        if sort not in ORDERS:
+            raise ValueError(f"sort is {sort!r}: give one of {', '.join(ORDERS)}")
         head = ("kind", "loss", "|gradient|", "distance", "n- n0 n+", "eigenvalues", "hits", "at")
-        rows = [head, *map(_row, self.entries)]
+        rows = [head, *map(_row, sorted(self.entries, key=ORDERS[sort]))]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         counts = [
             f"{share:.1%} {status.name.lower().replace('_', ' ')}" for status, share in self.shares.items() if share
         ]
         return "\n".join([*lines, f"{np.size(self.ends.status)} starts: {', '.join(counts)}"])
+
+    def save(self, path: Any) -> None:
+        """Write all but the problem to an .npz file: the ends of the starts, and each entry's fields and points."""
+        arrays = {
+            f"ends.{name}": value for name, value in zip(Ends._fields, self.ends, strict=True) if name != "params"
+        }
+        arrays |= _flattened("ends.params", self.ends.params)
+        for number, entry in enumerate(self.entries):
+            for field in dataclasses.fields(entry):
+                arrays |= _flattened(f"{number}.{field.name}", getattr(entry, field.name))
+        np.savez_compressed(path, name=self.problem.name, entries=len(self.entries), **arrays)
+
+    @classmethod
+    def load(cls, path: Any, problem: Problem) -> "Catalogue":
+        """A saved catalogue of this problem; raises ValueError where the file is of another."""
+        with np.load(path) as file:
+            stored = dict(file)
+        structure, name = jax.tree.structure(problem.reference), str(stored.get("name", ""))
+        if name != problem.name or f"ends.params.{structure.num_leaves - 1}" not in stored:
+            raise ValueError(f"{path} holds a catalogue of {name!r}: give the problem it was found for")
+        ends = [_restored(stored, f"ends.{field}", structure) for field in Ends._fields]
+        entries = [
+            {f.name: _restored(stored, f"{number}.{f.name}", structure) for f in dataclasses.fields(Entry)}
+            for number in range(int(stored["entries"]))
+        ]
+        return cls(problem, tuple(Entry(**_scalars(entry)) for entry in entries), Ends(*ends))
+
+
+ORDERS: dict[str, Callable[[Entry], Any]] = {
+    "loss": lambda entry: entry.loss,
+    "index": lambda entry: (entry.inertia[0], entry.loss),
+    "hits": lambda entry: -entry.hits,
+    "dimension": lambda entry: (entry.dimension, entry.loss),
+    "gradient_norm": lambda entry: entry.gradient_norm,
+    "distance": lambda entry: entry.distance,
+}
+TREES = ("params", "members")
+
+
+def _flattened(name: str, value: Any) -> dict[str, Any]:
+    if name.rpartition(".")[2] in TREES:
+        return {f"{name}.{place}": leaf for place, leaf in enumerate(jax.tree.leaves(value))}
+    return {name: value}
+
+
+def _restored(stored: dict[str, np.ndarray], name: str, structure: Any) -> Any:
+    if name.rpartition(".")[2] in TREES:
+        return structure.unflatten([stored[f"{name}.{place}"] for place in range(structure.num_leaves)])
+    return stored[name]
+
+
+def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
+    """An entry's fields as they were before they were arrays."""
+    plain = {name: value.item() for name, value in fields.items() if isinstance(value, np.ndarray) and not value.ndim}
+    kind = Kind(int(fields["kind"]))  # type: ignore[call-arg]
+    known = {"kind": kind, "inertia": tuple(int(count) for count in fields["inertia"])}
+    params = {"params": jax.tree.map(lambda leaf: leaf[()], fields["params"])}
+    return fields | plain | known | params
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ A component is left out only where v_i·g is below the rounding error of the gra
 **never because |λ_i| is small**: leaving those out makes a critical point of every exponential tail.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,26 +15,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
-from landscape import hessian, smallmatrix
 from landscape.critical.catalogue import Ends, Status
+from landscape.critical.local import (
+    UNROLLED,
+    Local,
+    Loss,
+    Vector,
+    combine,
+    coordinates,
+    flat,
+    floors_at,
+    hessian_at,
+    look,
+    project,
+    rounding,
+)  # fmt: skip
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype, parameter_count
 from landscape.starts import checked_starts
 from landscape.sweep import lanes_within, sweep
 
 PyTree = Any
-Vector = tuple[jax.Array, ...]  # n scalars where n is small, else one array (n,)
-Loss = Callable[[Vector], jax.Array]
 
 STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
 LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
-BLOCK = 256  # most lanes a block: few, because a block waits for its slowest lane
+BLOCK, NARROW = 256, 64  # most lanes a block, of scalars and of arrays: few, because it waits for its slowest lane
 ROOM = 1 << 25  # bytes of Hessians in a block
-UNROLLED = 4  # parameters up to which a point is scalars: faster to run, but beyond it far slower to compile
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
-NOISE = 4  # a slope's floor, in units of the larger of two samples of its rounding error
 
 _RUNNING = -1
 
@@ -45,7 +52,7 @@ def newton(
     starts: PyTree,
     *,
     steps: int = STEPS,
-    block: int = BLOCK,
+    block: int | None = None,
     store: Any = None,
     progress: bool | str = False,
 ) -> Ends:
@@ -76,8 +83,9 @@ def newton(
 
 def block_size(problem: Problem) -> int:
     """Lanes a block, where the caller does not choose."""
-    matrix = jax.ShapeDtypeStruct((parameter_count(problem.reference),) * 2, np.float64)
-    return min(BLOCK, lanes_within(ROOM, matrix))
+    size = parameter_count(problem.reference)
+    matrix = jax.ShapeDtypeStruct((size, size), np.float64)
+    return min(BLOCK if size <= UNROLLED else NARROW, lanes_within(ROOM, matrix))
 
 
 def checked_size(problem: Problem) -> None:
@@ -87,16 +95,6 @@ def checked_size(problem: Problem) -> None:
         raise ValueError(
             f"problem {problem.name!r} has {size} parameters: a dense Hessian is needed, and {LARGEST} is the limit"
         )
-
-
-class _Local(NamedTuple):
-    """What is known at a point."""
-
-    loss: jax.Array
-    gradient: Vector
-    norm: jax.Array  # |H|_F
-    values: Vector  # eigenvalues of the Hessian
-    basis: Any  # its eigenvectors: n Vectors, or an array with one in each row
 
 
 class _Lane(NamedTuple):
@@ -114,7 +112,7 @@ class _Lane(NamedTuple):
 
 def _from_one(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None) -> Ends:
     """Newton's method from one start: a pure function of it."""
-    point, stack = _coordinates(start if grid is None else grid.embed(start))
+    point, stack = coordinates(start if grid is None else grid.embed(start))
     loss = lambda vector: problem.at(stack(vector))  # noqa: E731
     radius = RADIUS * (1 + optax.tree.norm(point))
     nothing, zero = optax.tree.zeros_like(point), jnp.zeros_like(radius)
@@ -127,7 +125,7 @@ def _from_one(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | No
     way = optax.tree.scale(
         lane.distance / jnp.maximum(optax.tree.norm(lane.step), jnp.finfo(zero.dtype).tiny), lane.step
     )
-    shaken = jax.tree.map(jnp.subtract, _hessian(loss, optax.tree.add(lane.point, way)), _hessian(loss, lane.point))
+    shaken = jax.tree.map(jnp.subtract, hessian_at(loss, optax.tree.add(lane.point, way)), hessian_at(loss, lane.point))
     uncertainty = 2 * optax.tree.norm(shaken)
     least = jnp.min(jnp.abs(flat(lane.values)))
     scale = jnp.maximum(lane.curvature, optax.tree.norm(lane.values))
@@ -137,24 +135,14 @@ def _from_one(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | No
     return Ends(stack(lane.point), *where, uncertainty, lane.curvature, lane.steps, status)
 
 
-def rounding(size: int, dtype: Any) -> float:
-    """50 n eps: times |H| the error of a computed eigenvalue, generously (Weyl's bound for rounding in H itself)."""
-    return 50 * size * float(jnp.finfo(dtype).eps)
-
-
-def flat(tree: PyTree) -> jax.Array:
-    """The leaves of a tree of arrays as one array."""
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
-
-
 def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane:
     """Look at the point; decide that the lane is over, or move."""
-    here = _look(loss, lane.point)
+    here = look(loss, lane.point)
     eps, size = jnp.finfo(radius.dtype).eps, 1 + optax.tree.norm(lane.point)
     curvature = jnp.where(lane.steps == 0, here.norm, lane.curvature)
-    slopes, floors = _project(here.basis, here.gradient), _floors(loss, lane.point, here)
+    slopes, floors = project(here.basis, here.gradient), floors_at(loss, lane.point, here)
     live = jax.tree.map(lambda slope, floor: jnp.abs(slope) > floor, slopes, floors)
-    step = _combine(here.basis, jax.tree.map(lambda on, s, v: jnp.where(on, -s / v, 0), live, slopes, here.values))
+    step = combine(here.basis, jax.tree.map(lambda on, s, v: jnp.where(on, -s / v, 0), live, slopes, here.values))
     moved = optax.tree.add(lane.point, step)
 
     off, sideways = _unresolved(lane, here, floors, curvature)
@@ -188,12 +176,12 @@ def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane
     )
 
 
-def _unresolved(lane: _Lane, here: _Local, floors: Vector, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _unresolved(lane: _Lane, here: Local, floors: Vector, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How far off rounding may leave the point, and how far the last step went along what is flat here."""
     threshold = rounding(flat(here.values).size, here.norm.dtype) * jnp.maximum(curvature, here.norm)
     level = jax.tree.map(lambda v: jnp.abs(v) <= threshold, here.values)
     steep = jax.tree.map(lambda on, floor, v: jnp.where(on, 0, floor / v), level, floors, here.values)
-    along = jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, _project(here.basis, lane.step))
+    along = jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, project(here.basis, lane.step))
     return optax.tree.norm(steep), optax.tree.norm(along)
 
 
@@ -203,62 +191,3 @@ def _remaining(length: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Arr
     first = before == 0  # of one step alone nothing is known but its length
     noisy = ratio > 0.9
     return jnp.where(first | noisy, length, ratio * length / (1 - ratio)), noisy
-
-
-def _coordinates(params: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
-    """A point as a Vector, and the way back."""
-    if parameter_count(params) <= UNROLLED:
-        scalars, stack = hessian.unstacked(params)
-        return tuple(scalars), stack
-    array, unravel = ravel_pytree(params)
-    return (array,), lambda vector: unravel(vector[0])
-
-
-def _look(loss: Loss, point: Vector) -> _Local:
-    if not point[0].ndim:
-        value, gradient, rows = hessian.derivatives(loss, point)
-        values, basis = smallmatrix.eigh(rows)
-        return _Local(value, gradient, optax.tree.norm(rows), values, basis)
-    value, gradient = jax.value_and_grad(loss)(point)
-    matrix = _hessian(loss, point)
-    norm = optax.tree.norm(matrix)
-    known = jnp.where(jnp.isfinite(norm), matrix, 0)  # LAPACK promises nothing for NaN
-    values, vectors = jnp.linalg.eigh(known)
-    return _Local(value, gradient, norm, (values,), vectors.T)
-
-
-def _hessian(loss: Loss, point: Vector) -> Any:
-    """The Hessian, as rows of scalars or an array."""
-    if not point[0].ndim:
-        return hessian.derivatives(loss, point)[2]
-    return jax.hessian(lambda array: loss((array,)))(point[0])
-
-
-def _project(basis: Any, vector: Vector) -> Vector:
-    """The components v_i·vector."""
-    if isinstance(basis, tuple):
-        return tuple(sum(a * b for a, b in zip(v, vector, strict=True)) for v in basis)
-    return (jnp.matmul(basis, vector[0], precision="highest"),)
-
-
-def _combine(basis: Any, coefficients: Vector) -> Vector:
-    """sum_i c_i v_i."""
-    if isinstance(basis, tuple):
-        return tuple(sum(c * v[j] for c, v in zip(coefficients, basis, strict=True)) for j in range(len(basis)))
-    return (jnp.matmul(coefficients[0], basis, precision="highest"),)
-
-
-def _floors(loss: Loss, point: Vector, here: _Local) -> Vector:
-    """The rounding error of each slope v_i·g: its change with the last bits of the point, and that of the product."""
-    eps, size = jnp.finfo(here.norm.dtype).eps, flat(point).size
-    signs = 1 - 2 * (np.arange(size) % 2)
-
-    def change(signs: np.ndarray) -> Vector:
-        factors = tuple(1 + 2 * eps * signs) if not point[0].ndim else (1 + 2 * eps * signs,)
-        nudged = jax.tree.map(lambda x, factor: x * factor.astype(x.dtype), point, factors)
-        return _project(here.basis, optax.tree.sub(jax.grad(loss)(nudged), here.gradient))
-
-    samples = change(signs), change(np.ones(size))  # all up, and up and down in turn: either may leave g as it is
-    product = _project(jax.tree.map(jnp.abs, here.basis), jax.tree.map(jnp.abs, here.gradient))
-    larger = lambda a, b, p: NOISE * (jnp.maximum(jnp.abs(a), jnp.abs(b)) + size * eps * p)  # noqa: E731
-    return jax.tree.map(larger, *samples, product)

@@ -9,8 +9,8 @@ H vanishes; a fixed number would mislabel x² + 1e-6 y².
 
 Regular points are merged by distance. Of a set of critical points no start hits the same one twice: its points are
 merged by loss and inertia, and told from points by walking: a step along a zero eigenvector that Newton's method
-brings back to the set but not to where it began. Two points belong to the same branch where Newton's method takes the
-straight line between them to a path inside the set.
+brings back to the set but not to where it began. Two points belong to the same branch where Newton's method, landing
+midpoints of midpoints, makes a path between them inside the set; so the number of branches is an upper bound.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from landscape.critical.catalogue import Ends, Entry, Kind, Status
-from landscape.critical.iteration import block_size, newton, rounding
+from landscape.critical.classification import counts, undecided
+from landscape.critical.exploration import explore
+from landscape.critical.iteration import block_size, newton
+from landscape.critical.local import dense_hessian, rounding
+from landscape.critical.probing import probe
 from landscape.problem import Problem
 from landscape.sweep import sweep
 
@@ -30,11 +33,13 @@ PyTree = Any
 SAME = 1e-6  # regular points nearer than this, in units of 1 + |x|, are one
 SAME_FLAT = 1e-4  # likewise where the Hessian is singular: convergence is slower there, or stops earlier
 STRIDE = 1e-3  # length of a walk along a zero eigenvector, in units of 1 + |x|
-MEMBERS = 48  # points that stand for a set
-BETWEEN = 8  # points tried on the line between two members
-LEAP = 4  # neighbours on the path may be this many times as far apart as they were on the line
+MEMBERS = 32  # points that stand for a set
+HALVINGS = 4  # times that midpoints are landed between the points of a path
+LEAP = 4  # neighbours on the path may be this many times as far apart as they would be on the line
 LANDING = 40  # steps of Newton's method back to a set, from nearby
-ROUNDS = 24  # of trying to join each branch to its nearest neighbour not yet tried
+PROBED = 4  # branches at whose centres the dimension is measured; the largest counts
+STEEPER = 30  # times as large as elsewhere on its set: a Hessian whose small eigenvalues rounding hides
+ROUNDS = 12  # of trying to join each branch to its nearest neighbour not yet tried
 
 
 class Points(NamedTuple):
@@ -81,8 +86,7 @@ def classified(ends: Ends, curvature: float) -> Points:
     x = np.concatenate([np.reshape(leaf, (len(ends.loss), -1)) for leaf in jax.tree.leaves(ends.params)], axis=1)
     norm = np.max(np.abs(ends.eigenvalues), axis=1)
     tolerance = rounding(x.shape[1], x.dtype) * np.maximum(norm, curvature) + ends.uncertainty
-    negative, positive = (np.sum(sign * ends.eigenvalues > tolerance[:, None], axis=1) for sign in (-1, 1))
-    inertia = np.stack([negative, x.shape[1] - negative - positive, positive], axis=1)
+    inertia = counts(ends.eigenvalues, tolerance)
     return Points(x, ends.loss, ends.gradient_norm, ends.distance, ends.eigenvalues, tolerance, inertia)
 
 
@@ -96,12 +100,27 @@ def _loss_tolerance(loss: Any) -> Any:
 
 def _groups(points: Points) -> Iterator[Points]:
     """The points by inertia and, where the Hessian is singular, by loss."""
-    for inertia in np.unique(points.inertia, axis=0):
-        same = points.at(np.all(points.inertia == inertia, axis=1))
+    inertia = _resolved(points)
+    for same_inertia in np.unique(inertia, axis=0):
+        same = points.at(np.all(inertia == same_inertia, axis=1))
         order = np.argsort(same.loss)
         gaps = np.diff(same.loss[order]) > _loss_tolerance(same.loss[order][1:])
-        for rows in np.split(order, np.flatnonzero(gaps) + 1) if inertia[1] else [order]:
+        for rows in np.split(order, np.flatnonzero(gaps) + 1) if same_inertia[1] else [order]:
             yield same.at(rows)
+
+
+def _resolved(points: Points) -> np.ndarray:
+    """The inertia of each point, or that of the set it lies on: far out, curvatures differ by more than the digits."""
+    inertia, norm = points.inertia.copy(), np.max(np.abs(points.eigenvalues), axis=1)
+    for row in np.argsort(norm)[::-1]:
+        mine = points.inertia[row]
+        finer = (points.inertia[:, [0, 2]] >= mine[[0, 2]]).all(axis=1) & (points.inertia[:, 1] < mine[1])
+        level = np.abs(points.loss - points.loss[row]) <= _loss_tolerance(points.loss[row])
+        nearby = np.flatnonzero(finer & level & (points.inertia[:, 1] > 0) & (norm * STEEPER < norm[row]))
+        if nearby.size:
+            rows, counts = np.unique(points.inertia[nearby], axis=0, return_counts=True)
+            inertia[row] = rows[np.argmax(counts)]
+    return inertia
 
 
 def _isolated(problem: Problem, points: Points) -> list[Entry]:
@@ -116,23 +135,21 @@ def _isolated(problem: Problem, points: Points) -> list[Entry]:
 
 
 def _sets(problem: Problem, points: Points, curvature: float, lanes: int) -> list[Entry]:
-    """The sets among points of one loss and inertia, an entry for each dimension; degenerate points are one each."""
+    """One entry for a set of one loss and inertia; where there is no way to walk on, one for each degenerate point."""
     chosen, nearest = _spread(points.x)
     x, inside = points.x[chosen], _landing(problem, points, curvature, lanes)
     branch = _components(x, inside)
     centres = [min(np.flatnonzero(branch == b), key=lambda i: np.linalg.norm(x[i])) for b in range(branch.max() + 1)]
-    sizes = np.bincount(branch)
-    dimensions = np.array([_dimension(problem, x[i], int(points.inertia[0, 1]), inside) for i in centres])
-    dimensions = np.where((sizes > 1) & (dimensions == 0), 1, dimensions)
-    hits = np.bincount(branch[nearest], minlength=len(centres))
-    together = [[b] for b in np.flatnonzero(dimensions == 0)]
-    together += [list(np.flatnonzero(dimensions == d)) for d in np.unique(dimensions[dimensions > 0])]
+    sizes, hits = np.bincount(branch), np.bincount(branch[nearest], minlength=len(centres))
+    first = sorted(centres, key=lambda i: np.linalg.norm(x[i]))[:PROBED]
+    dimension = max(_dimension(problem, x[i], int(points.inertia[0, 1]), inside) for i in first)
+    dimension = max(dimension, int(sizes.max() > 1))
+    together = [list(range(len(centres)))] if dimension else [[b] for b in range(len(centres))]
     entries = []
     for branches in together:
         centre = min((centres[b] for b in branches), key=lambda i: np.linalg.norm(x[i]))
         mine = np.isin(branch, branches)
         numbers = np.searchsorted(branches, branch[mine])
-        dimension = int(dimensions[branches[0]])
         found = points.at(chosen[centre])
         entries.append(_entry(problem, found, int(hits[branches].sum()), dimension, x[mine], numbers))
     return entries
@@ -142,9 +159,15 @@ def _entry(
     problem: Problem, point: Points, hits: int, dimension: int, members: np.ndarray, branch: np.ndarray
 ) -> Entry:
     inertia = tuple(int(count) for count in point.inertia)
+    params = jax.tree.map(lambda leaf: leaf[0], _stacked(problem, point.x[None]))
+    found = None
+    if undecided(inertia):
+        matrix = sweep(dense_hessian, _stacked(problem, point.x[None]), problem, block=1)[0]
+        found = probe(problem, params, matrix, float(point.tolerance))
+    kind = Kind.of(inertia, dimension, found)
     return Entry(
-        kind=Kind.of(inertia, dimension),
-        params=jax.tree.map(lambda leaf: leaf[0], _stacked(problem, point.x[None])),
+        kind=kind,
+        params=params,
         loss=float(point.loss),
         gradient_norm=float(point.gradient_norm),
         distance=float(point.distance),
@@ -152,7 +175,8 @@ def _entry(
         inertia=inertia,
         tolerance=float(point.tolerance),
         hits=hits,
-        dimension=dimension,
+        multiplicity=1,
+        dimension=max(dimension, int(kind in (Kind.VALLEY, Kind.CREST))),
         branches=int(branch.max()) + 1,
         members=_stacked(problem, members),
         branch=branch,
@@ -181,16 +205,14 @@ def _spread(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> Landing:
-    """Newton's method as a projection onto the set of these points."""
+    """Levenberg-Marquardt and Newton's method as a projection onto the set of these points."""
 
     block = block_size(problem)
     piece = block * min(-(-lanes // block), jax.local_device_count())  # as wide as the starts: their program serves
 
     def land(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % piece, axis=0)])
-        parts = [
-            newton(problem, _stacked(problem, part), steps=LANDING) for part in np.split(padded, len(padded) // piece)
-        ]
+        parts = [_landed(problem, _stacked(problem, part), block) for part in np.split(padded, len(padded) // piece)]
         ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
         there = classified(ends, curvature)
         same = np.all(there.inertia == points.inertia[0], axis=1)
@@ -198,6 +220,12 @@ def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> 
         return there.x, _accepted(ends) & same & inside
 
     return land
+
+
+def _landed(problem: Problem, starts: PyTree, block: int) -> Ends:
+    """Levenberg-Marquardt goes to the nearest part of a set, where Newton's method may leap; then that polishes."""
+    near = explore(problem, starts, "levenberg_marquardt", steps=LANDING, block=block)
+    return newton(problem, near.params, steps=LANDING)
 
 
 def _components(x: np.ndarray, land: Landing) -> np.ndarray:
@@ -226,27 +254,28 @@ def _shortest(length: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
 
 
 def _joined(a: np.ndarray, b: np.ndarray, land: Landing) -> np.ndarray:
-    """Whether Newton's method takes each line from a to b to a path without leaps inside the set."""
-    t = np.linspace(0, 1, BETWEEN + 2)[1:-1, None]
-    line = a[:, None] + t * (b - a)[:, None]
-    landed, inside = land(line.reshape(-1, a.shape[1]))
-    path = np.concatenate([a[:, None], landed.reshape(line.shape), b[:, None]], axis=1)
-    leaps = np.linalg.norm(np.diff(path, axis=1), axis=2)
-    even = np.linalg.norm(b - a, axis=1) / (BETWEEN + 1)
-    return inside.reshape(line.shape[:2]).all(axis=1) & (leaps.max(axis=1) <= LEAP * even)
+    """Whether Newton's method makes a path inside the set from a to b, by landing midpoints between its points."""
+    path, joined = np.stack([a, b], axis=1), np.ones(len(a), bool)
+    for _ in range(HALVINGS):
+        middle = (path[:, :-1] + path[:, 1:]) / 2
+        landed, inside = land(middle[joined].reshape(-1, a.shape[1]))
+        between = np.array(middle)
+        between[joined] = landed.reshape(middle[joined].shape)
+        joined[joined] = inside.reshape(middle[joined].shape[:2]).all(axis=1)
+        finer = np.empty((len(a), path.shape[1] + middle.shape[1], a.shape[1]))
+        finer[:, ::2], finer[:, 1::2] = path, between
+        path = finer
+        if not joined.any():
+            break
+    gaps = np.linalg.norm(np.diff(path, axis=1), axis=2)
+    return joined & (gaps.max(axis=1) <= LEAP * np.linalg.norm(b - a, axis=1) / gaps.shape[1])
 
 
 def _dimension(problem: Problem, x: np.ndarray, nullity: int, land: Landing) -> int:
     """Along how many of the zero eigenvectors at x one can walk on inside the set."""
-    matrix = sweep(_dense_hessian, _stacked(problem, x[None]), problem, block=1)[0]
+    matrix = sweep(dense_hessian, _stacked(problem, x[None]), problem, block=1)[0]
     values, vectors = np.linalg.eigh(matrix)
     null = vectors[:, np.argsort(np.abs(values))[:nullity]].T
     stride = STRIDE * (1 + np.linalg.norm(x))
     landed, inside = land(x + stride * null)
     return int(np.sum(inside & (np.linalg.norm(landed - x, axis=1) > stride / 2)))
-
-
-def _dense_hessian(params: PyTree, problem: Problem) -> jax.Array:
-    """The Hessian at one point, (n, n)."""
-    array, unravel = ravel_pytree(params)
-    return jax.hessian(lambda v: problem.at(unravel(v)))(array)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape import smallmatrix
 from landscape.hessian.products import LinearOperator, as_operator
 from landscape.hessian.space import Leaves, is_array, is_number
 from landscape.problem import is_float
@@ -112,7 +113,7 @@ def _dense(memory: int, operator: LinearOperator) -> jax.Array:
 @partial(jax.jit, static_argnums=0)
 def _inertia(memory: int, operator: LinearOperator, tolerance: Any) -> Inertia:
     columns = _columns(memory, operator)
-    eigenvalues = jnp.linalg.eigvalsh((columns + columns.T) / 2, symmetrize_input=False)
+    eigenvalues = smallmatrix.eigvalsh_array((columns + columns.T) / 2)
     if tolerance is None:
         rounding = len(columns) * operator.space.eps * jnp.max(jnp.abs(eigenvalues))
         tolerance = rounding + jnp.linalg.norm(columns - columns.T)

