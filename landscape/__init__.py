@@ -14,17 +14,19 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "basins", "cli", "critical", "descent", "estimate", "hessian", "optimizers", "paths", "plane", "plots", "problem",
-    "problems", "smallmatrix", "store", "surface", "sweep",
+    "basins", "cli", "critical", "descent", "diagnosis", "estimate", "hessian", "optimizers", "paths", "plane", "plots",
+    "problem", "problems", "smallmatrix", "starts", "store", "surface", "sweep",
 )  # fmt: skip
-__all__ = list(_MODULES)
+__all__ = [*_MODULES, "diagnose"]
 
 
 def __getattr__(name: str):
+    if name == "diagnose":
+        return importlib.import_module("landscape.diagnosis").diagnose
     if name in _MODULES:
         return importlib.import_module(f"landscape.{name}")
     raise AttributeError(f"module 'landscape' has no attribute {name!r}; it has {', '.join(_MODULES)}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__})

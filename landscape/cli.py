@@ -5,12 +5,15 @@ Nothing heavy is imported at the top: `landscape --help` answers before JAX, Num
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -62,7 +65,43 @@ class Gallery:
         return make_figures(chosen, self.out)
 
 
-COMMANDS: dict[str, Callable[..., Gallery]] = {"gallery": Gallery}
+@dataclasses.dataclass(frozen=True)
+class Diagnose:
+    """Say why training stopped at these parameters: a verdict, and the numbers that decided it."""
+
+    loss: tyro.conf.Positional[str]
+    """path/to/file.py:function or package.module:function, of (params, batch): a mean over the batch's samples."""
+    params: tyro.conf.Positional[Path]
+    """An .npz whose names are dotted paths: layers.0.weight is params["layers"][0]["weight"], digits count in lists."""
+    data: tyro.conf.Positional[Path]
+    """An .npz of arrays with samples along the first axis; a batch is a dict of their parts."""
+    batch_size: int | None = None
+    """Samples in a minibatch, as trained with; without it, all are one batch, and noise is unknown."""
+    learning_rate: float | None = None
+    """Of the gradient descent that stopped; without it, bouncing is not decided."""
+
+    def run(self) -> int:
+        """Print the report, computed in the parameters' precision; return the exit code."""
+        try:
+            params, data = _nested(_arrays(self.params)), _arrays(self.data)
+            batches = _batches(data, self.batch_size)
+            setup(x64=any(array.dtype == "float64" for array in _arrays(self.params).values()))
+            loss = _function(self.loss)
+        except ValueError as error:
+            return _refuse(str(error))
+        from landscape.diagnosis import diagnose
+
+        try:
+            report = str(diagnose(loss, params, batches, self.learning_rate, progress=sys.stderr.isatty()))
+        except Exception as error:  # the loss is not ours: whatever it raises is told in a line
+            line = next(iter(str(error).splitlines()), "no message")
+            own = isinstance(error, ValueError | TypeError)
+            return _refuse(line if own else f"{self.loss} failed: {type(error).__name__}: {line}")
+        print(report)
+        return 0
+
+
+COMMANDS: dict[str, Callable[..., Gallery | Diagnose]] = {"gallery": Gallery, "diagnose": Diagnose}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -120,6 +159,79 @@ def _run(script: Path, out: Path) -> str | None:
         return None
     lines = done.stderr.strip().splitlines()
     return lines[-1].strip() if lines else f"exit code {done.returncode} and no message"
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    """The arrays of an .npz by name; raises ValueError where it is none, or empty."""
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else f"not an .npz of plain arrays ({error})"
+        raise ValueError(f"{file}: {why}; save one with numpy.savez") from None
+    if not arrays:
+        raise ValueError(f"{file} holds no arrays")
+    return arrays
+
+
+def _nested(arrays: dict[str, Any]) -> Any:
+    """Nested dicts from dotted names; lists where all names of a level are digits."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *above, last = name.split(".")
+        level: Any = tree
+        for part in above:
+            level = level.setdefault(part, {}) if isinstance(level, dict) else level
+        if not isinstance(level, dict) or last in level:
+            raise ValueError(f"params has {name!r} and another name that begins or ends there: each is one leaf")
+        level[last] = array
+    return _listed(tree, "params")
+
+
+def _listed(tree: Any, path: str) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    inner = {name: _listed(part, f"{path}.{name}") for name, part in tree.items()}
+    if not all(name.isdecimal() for name in inner):
+        return inner
+    if sorted(inner, key=int) != [str(index) for index in range(len(inner))]:
+        raise ValueError(f"{path} has entries {', '.join(sorted(inner, key=int))}: a list counts 0, 1, 2, ...")
+    return [inner[str(index)] for index in range(len(inner))]
+
+
+def _batches(data: dict[str, Any], size: int | None) -> list[dict[str, Any]]:
+    """The data in batches, in order, the last one perhaps short."""
+    lengths = {name: len(array) if array.ndim else 0 for name, array in data.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"data do not have equally many samples along their first axes: {found}")
+    samples = next(iter(lengths.values()))
+    if size is not None and size < 1:
+        raise ValueError(f"--batch-size is {size}: give 1 sample or more")
+    step = size or samples
+    return [{name: array[i : i + step] for name, array in data.items()} for i in range(0, samples, step)]
+
+
+def _function(where: str) -> Any:
+    """The function named by file.py:function or package.module:function."""
+    module, _, name = where.rpartition(":")
+    if not module or not name:
+        raise ValueError(f"LOSS is {where!r}: give path/to/file.py:function or package.module:function")
+    file = Path(module)
+    sys.path.insert(0, str(file.resolve().parent if file.suffix == ".py" else Path.cwd()))
+    try:
+        if file.suffix == ".py" and not file.is_file():
+            raise ValueError(f"LOSS: there is no file {module}")
+        found = importlib.import_module(file.stem if file.suffix == ".py" else module)
+    except ImportError as error:
+        raise ValueError(f"LOSS: {module} cannot be imported: {error}") from None
+    finally:
+        del sys.path[0]
+    if not callable(getattr(found, name, None)):
+        raise ValueError(f"LOSS: {module} has no function {name!r}")
+    return getattr(found, name)
 
 
 def _refuse(sentence: str) -> int:

@@ -44,6 +44,8 @@ class Problem:
     facts: Callable[[PyTree], Any] | None = _static(default=None)  # data -> what is known exactly
     branch: Callable[[PyTree, PyTree], jax.Array] | None = _static(default=None)  # (params, data) -> which minimum
     branches: tuple[str, ...] = _static(default=())  # names of the minima, in the order that `branch` counts
+    coercive: bool = _static(default=False)  # whether the loss grows without bound in every direction
+    symmetries: tuple[Callable[[PyTree], PyTree], ...] = _static(default=())  # params -> params of equal loss
 
     def at(self, params: PyTree) -> jax.Array:
         """The loss at `params` on all the data."""
@@ -187,6 +189,9 @@ def _check_known(loss: Any, known: dict[str, Any]) -> None:
     take, size = known.get("take"), known.get("size", 0)
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 0:
         raise ValueError(f"size is {size!r}: give the number of samples, a whole number, 0 or more")
+    for symmetry in known.get("symmetries", ()):
+        if not callable(symmetry):
+            raise TypeError(f"symmetries has {symmetry!r:.40}: give functions of the parameters that leave the loss")
     if (take is None) != (size == 0):
         raise ValueError(f"take is {take!r:.60} and size is {size}: give both, for minibatches, or neither")
 

@@ -415,3 +415,16 @@ def test_a_profile_has_a_line_a_direction_and_its_parabola(ax):
     assert entries(ax) == ["$\\lambda$ = 2", "$\\lambda$ = 0", "second order"]
     with pytest.raises(ValueError, match="1 names for 2 lines"):
         plots.profile(record, ax, names=["one"])
+
+
+def test_loss_against_index_shows_every_entry():
+    entries = (
+        SimpleNamespace(inertia=(0, 1, 1), loss=0.0, hits=40),
+        SimpleNamespace(inertia=(1, 0, 1), loss=1.0, hits=3),
+        SimpleNamespace(inertia=(2, 0, 0), loss=2.5, hits=1),
+    )
+    ax = plots.loss_against_index(SimpleNamespace(entries=entries))
+    points, sets = ax.collections
+    np.testing.assert_allclose(points.get_offsets(), [[0.5, 1.0], [1.0, 2.5]])
+    np.testing.assert_allclose(sets.get_offsets(), [[0.0, 0.0]])
+    assert points.get_sizes()[0] > points.get_sizes()[1]

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from landscape.codes import Coded
+from landscape.critical.audit import Audit, audit
 from landscape.problem import Problem
 
 PyTree = Any
@@ -147,6 +148,13 @@ class Catalogue:
         """The share of the starts that ended in each way."""
         return {status: count / np.size(self.ends.status) for status, count in self.statuses.items()}
 
+    @property
+    def audit(self) -> Audit:
+        """How much may have been missed."""
+        regular = all(entry.inertia[1] == 0 for entry in self.entries)
+        signs = [entry.multiplicity * (-1) ** entry.inertia[0] for entry in self.entries]
+        return audit([entry.hits for entry in self.entries], signs if regular else None, self.problem.coercive)
+
     def table(self, sort: str = "loss") -> str:
         """A line an entry, in rising order of one of `ORDERS` (hits falling), and what became of the starts."""
         if sort not in ORDERS:
@@ -158,7 +166,8 @@ class Catalogue:
         counts = [
             f"{share:.1%} {status.name.lower().replace('_', ' ')}" for status, share in self.shares.items() if share
         ]
-        return "\n".join([*lines, f"{np.size(self.ends.status)} starts: {', '.join(counts)}"])
+        starts = f"{np.size(self.ends.status)} starts: {', '.join(counts)}"
+        return "\n".join([*lines, starts, *([str(self.audit)] if self.entries else [])])
 
     def save(self, path: Any) -> None:
         """Write all but the problem to an .npz file: the ends of the starts, and each entry's fields and points."""

@@ -104,3 +104,21 @@ def rounding(size: int, dtype: Any) -> float:
 def flat(tree: PyTree) -> jax.Array:
     """The leaves of a tree of arrays as one array."""
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def rows(params: PyTree) -> np.ndarray:
+    """Points with a leading axis of lanes as the rows of a matrix, (m, n)."""
+    return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in jax.tree.leaves(params)], axis=1)
+
+
+def stacked(problem: Problem, x: np.ndarray) -> PyTree:
+    """Rows as points of the problem."""
+    leaves, structure = jax.tree.flatten(problem.reference)
+    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
+    parts = np.split(x, ends, axis=1)
+    return structure.unflatten([part.reshape(-1, *np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)])
+
+
+def loss_tolerance(loss: Any) -> Any:
+    """Losses nearer to each other than this count as one: √eps (1 + |L|) in float64."""
+    return np.sqrt(np.finfo(np.float64).eps) * (1 + np.abs(loss))

@@ -13,6 +13,7 @@ brings back to the set but not to where it began. Two points belong to the same 
 midpoints of midpoints, makes a path between them inside the set; so the number of branches is an upper bound.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,15 +24,15 @@ from landscape.critical.catalogue import Ends, Entry, Kind, Status
 from landscape.critical.classification import counts, undecided
 from landscape.critical.exploration import explore
 from landscape.critical.iteration import block_size, newton
-from landscape.critical.local import dense_hessian, rounding
+from landscape.critical.local import dense_hessian, loss_tolerance, rounding, rows, stacked
 from landscape.critical.probing import probe
+from landscape.critical.symmetry import orbit, same
 from landscape.problem import Problem
 from landscape.sweep import sweep
 
 PyTree = Any
 
-SAME = 1e-6  # regular points nearer than this, in units of 1 + |x|, are one
-SAME_FLAT = 1e-4  # likewise where the Hessian is singular: convergence is slower there, or stops earlier
+SAME_FLAT = 1e-4  # points nearer than this, in units of 1 + |x|, are one where the Hessian is singular
 STRIDE = 1e-3  # length of a walk along a zero eigenvector, in units of 1 + |x|
 MEMBERS = 32  # points that stand for a set
 HALVINGS = 4  # times that midpoints are landed between the points of a path
@@ -83,7 +84,7 @@ def merged(problem: Problem, ends: Ends) -> tuple[Ends, tuple[Entry, ...]]:
 
 def classified(ends: Ends, curvature: float) -> Points:
     """The end points with their inertia; `curvature` is the typical size of the Hessian."""
-    x = np.concatenate([np.reshape(leaf, (len(ends.loss), -1)) for leaf in jax.tree.leaves(ends.params)], axis=1)
+    x = rows(ends.params)
     norm = np.max(np.abs(ends.eigenvalues), axis=1)
     tolerance = rounding(x.shape[1], x.dtype) * np.maximum(norm, curvature) + ends.uncertainty
     inertia = counts(ends.eigenvalues, tolerance)
@@ -94,19 +95,15 @@ def _accepted(ends: Ends) -> np.ndarray:
     return (ends.status == Status.CONVERGED) | (ends.status == Status.DEGENERATE)
 
 
-def _loss_tolerance(loss: Any) -> Any:
-    return np.sqrt(np.finfo(np.float64).eps) * (1 + np.abs(loss))
-
-
 def _groups(points: Points) -> Iterator[Points]:
     """The points by inertia and, where the Hessian is singular, by loss."""
     inertia = _resolved(points)
     for same_inertia in np.unique(inertia, axis=0):
         same = points.at(np.all(inertia == same_inertia, axis=1))
         order = np.argsort(same.loss)
-        gaps = np.diff(same.loss[order]) > _loss_tolerance(same.loss[order][1:])
-        for rows in np.split(order, np.flatnonzero(gaps) + 1) if same_inertia[1] else [order]:
-            yield same.at(rows)
+        gaps = np.diff(same.loss[order]) > loss_tolerance(same.loss[order][1:])
+        for together in np.split(order, np.flatnonzero(gaps) + 1) if same_inertia[1] else [order]:
+            yield same.at(together)
 
 
 def _resolved(points: Points) -> np.ndarray:
@@ -115,7 +112,7 @@ def _resolved(points: Points) -> np.ndarray:
     for row in np.argsort(norm)[::-1]:
         mine = points.inertia[row]
         finer = (points.inertia[:, [0, 2]] >= mine[[0, 2]]).all(axis=1) & (points.inertia[:, 1] < mine[1])
-        level = np.abs(points.loss - points.loss[row]) <= _loss_tolerance(points.loss[row])
+        level = np.abs(points.loss - points.loss[row]) <= loss_tolerance(points.loss[row])
         nearby = np.flatnonzero(finer & level & (points.inertia[:, 1] > 0) & (norm * STEEPER < norm[row]))
         if nearby.size:
             rows, counts = np.unique(points.inertia[nearby], axis=0, return_counts=True)
@@ -124,12 +121,15 @@ def _resolved(points: Points) -> np.ndarray:
 
 
 def _isolated(problem: Problem, points: Points) -> list[Entry]:
-    """One entry for every cluster of regular points."""
+    """One entry for every cluster of regular points, and for all that the problem's symmetries make of it."""
     entries = []
     while points.loss.size:
         best = points.at(int(np.argmin(points.gradient_norm)))
-        near = np.linalg.norm(points.x - best.x, axis=1) <= SAME * (1 + np.linalg.norm(best.x))
-        entries.append(_entry(problem, best, int(near.sum()), 0, best.x[None], np.zeros(1, int)))
+        copies = orbit(problem, best.x) if problem.symmetries else best.x[None]
+        near = same(points.x, copies)
+        near[np.argmin(points.gradient_norm)] = True
+        entry = _entry(problem, best, int(near.sum()), 0, copies[:MEMBERS], np.zeros(len(copies[:MEMBERS]), int))
+        entries.append(dataclasses.replace(entry, multiplicity=len(copies)))
         points = points.at(~near)
     return entries
 
@@ -159,10 +159,10 @@ def _entry(
     problem: Problem, point: Points, hits: int, dimension: int, members: np.ndarray, branch: np.ndarray
 ) -> Entry:
     inertia = tuple(int(count) for count in point.inertia)
-    params = jax.tree.map(lambda leaf: leaf[0], _stacked(problem, point.x[None]))
+    params = jax.tree.map(lambda leaf: leaf[0], stacked(problem, point.x[None]))
     found = None
     if undecided(inertia):
-        matrix = sweep(dense_hessian, _stacked(problem, point.x[None]), problem, block=1)[0]
+        matrix = sweep(dense_hessian, stacked(problem, point.x[None]), problem, block=1)[0]
         found = probe(problem, params, matrix, float(point.tolerance))
     kind = Kind.of(inertia, dimension, found)
     return Entry(
@@ -178,17 +178,9 @@ def _entry(
         multiplicity=1,
         dimension=max(dimension, int(kind in (Kind.VALLEY, Kind.CREST))),
         branches=int(branch.max()) + 1,
-        members=_stacked(problem, members),
+        members=stacked(problem, members),
         branch=branch,
     )
-
-
-def _stacked(problem: Problem, x: np.ndarray) -> PyTree:
-    """Rows as points of the problem."""
-    leaves, structure = jax.tree.flatten(problem.reference)
-    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
-    parts = np.split(x, ends, axis=1)
-    return structure.unflatten([part.reshape(-1, *np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def _spread(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -212,11 +204,11 @@ def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> 
 
     def land(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % piece, axis=0)])
-        parts = [_landed(problem, _stacked(problem, part), block) for part in np.split(padded, len(padded) // piece)]
+        parts = [_landed(problem, stacked(problem, part), block) for part in np.split(padded, len(padded) // piece)]
         ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
         there = classified(ends, curvature)
         same = np.all(there.inertia == points.inertia[0], axis=1)
-        inside = np.abs(there.loss - points.loss[0]) <= 2 * _loss_tolerance(points.loss[0])
+        inside = np.abs(there.loss - points.loss[0]) <= 2 * loss_tolerance(points.loss[0])
         return there.x, _accepted(ends) & same & inside
 
     return land
@@ -273,7 +265,7 @@ def _joined(a: np.ndarray, b: np.ndarray, land: Landing) -> np.ndarray:
 
 def _dimension(problem: Problem, x: np.ndarray, nullity: int, land: Landing) -> int:
     """Along how many of the zero eigenvectors at x one can walk on inside the set."""
-    matrix = sweep(dense_hessian, _stacked(problem, x[None]), problem, block=1)[0]
+    matrix = sweep(dense_hessian, stacked(problem, x[None]), problem, block=1)[0]
     values, vectors = np.linalg.eigh(matrix)
     null = vectors[:, np.argsort(np.abs(values))[:nullity]].T
     stride = STRIDE * (1 + np.linalg.norm(x))

@@ -179,6 +179,24 @@ def critical_points(record: Any, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def loss_against_index(record: Any, ax: Axes | None = None) -> Axes:
+    """A `critical.Catalogue`: each entry's loss against its index, the number of negative eigenvalues over all of them.
+
+    Points and sets have markers of their own; the area grows with the starts that ended there.
+    """
+    ax = axis(ax)
+    for is_set, marker, colour, label in ((False, "o", BLUE, "points"), (True, "s", ORANGE, "sets")):
+        chosen = [entry for entry in record.entries if bool(entry.inertia[1]) == is_set]
+        if not chosen:
+            continue
+        share = [entry.inertia[0] / sum(entry.inertia) for entry in chosen]
+        areas = [20 + 60 * np.log10(1 + entry.hits) for entry in chosen]
+        losses = [entry.loss for entry in chosen]
+        ax.scatter(share, losses, s=areas, marker=marker, color=colour, edgecolor=BLACK, linewidth=0.6, label=label)
+    ax.set(xlabel="index: share of negative eigenvalues", ylabel="loss $L$", xlim=(-0.05, 1.05))
+    return legend(ax)
+
+
 def path(places: Any, ax: Axes | None = None, *, label: str = "path", colour: str = VERMILION) -> Axes:
     """A run through the plane, `places` (n, 2): a line that starts at a ring and ends at a dot."""
     ax = axis(ax)

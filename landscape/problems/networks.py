@@ -57,6 +57,51 @@ class Start:
         return {"weight": weight, "bias": jnp.zeros(outputs, dtype)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Renumbering:
+    """Hidden units of one layer renumbered: the function of the network stays as it is."""
+
+    layer: int
+    order: tuple[int, ...]
+
+    def __call__(self, params: Layers) -> Layers:
+        """The parameters with the units of the layer in this order."""
+        order, changed = np.array(self.order), list(params)
+        mine, after = params[self.layer], params[self.layer + 1]
+        changed[self.layer] = {"weight": mine["weight"][:, order], "bias": mine["bias"][order]}
+        changed[self.layer + 1] = {"weight": after["weight"][order], "bias": after["bias"]}
+        return tuple(changed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip:
+    """The first unit of one layer with all its signs turned: the same function where the activation is odd."""
+
+    layer: int
+
+    def __call__(self, params: Layers) -> Layers:
+        """The parameters with the unit's incoming weights, bias and outgoing weights negated."""
+        changed, (mine, after) = list(params), params[self.layer : self.layer + 2]
+        signs = np.where(np.arange(mine["bias"].shape[0]) == 0, -1, 1).astype(np.int8)
+        changed[self.layer] = {"weight": mine["weight"] * signs, "bias": mine["bias"] * signs}
+        changed[self.layer + 1] = {"weight": after["weight"] * signs[:, None], "bias": after["bias"]}
+        return tuple(changed)
+
+
+def symmetries(sizes: Sequence[int], odd: bool) -> tuple[Callable[[Layers], Layers], ...]:
+    """Generators of the renumberings of hidden units and, for an odd activation, of their changes of sign."""
+    generators: list[Callable[[Layers], Layers]] = []
+    for layer, units in enumerate(sizes[1:-1]):
+        numbers = tuple(range(units))
+        if units > 1:  # a swap and a cycle generate all renumberings
+            generators.append(Renumbering(layer, (1, 0, *numbers[2:])))
+        if units > 2:
+            generators.append(Renumbering(layer, (*numbers[1:], 0)))
+        if odd:
+            generators.append(Flip(layer))
+    return tuple(generators)
+
+
 def mlp(
     sizes: Sequence[int],
     activation: str | Callable[[jax.Array], jax.Array] = "tanh",
@@ -93,6 +138,7 @@ def mlp(
         take=datasets.take,
         size=len(x),
         init=init,
+        symmetries=symmetries(sizes, function in (jnp.tanh, linear)),
     )
 
 

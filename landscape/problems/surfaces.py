@@ -194,6 +194,7 @@ def styblinski_tang(dimensions: int = 2) -> Problem:
         data=Surface(Quartic(0.5, 0.0, -8.0, 2.5), (low, high)),
         box=(-5.0, 5.0),
         name=f"styblinski_tang_{dimensions}",
+        coercive=True,
         facts=quartic_facts if listed else None,
         branch=quartic_branch if listed else None,
         branches=branch_names(itertools.product((-2.9035, 2.7468), repeat=dimensions)) if listed else (),
@@ -208,6 +209,7 @@ def double_well() -> Problem:
         data=Surface(Quartic(1 / 4, -1 / 6, -1 / 4, 0.0), (Point1(np.float64(-0.5)), Point1(np.float64(1.0)))),
         box=(-2.0, 2.0),
         name="double_well",
+        coercive=True,
         facts=quartic_facts,
         branch=quartic_branch,
         branches=branch_names(((-0.5,), (1.0,))),
@@ -295,7 +297,7 @@ def canyon_facts(data: Surface) -> Facts:
 
 
 def _surface(loss: Callable, coefficients: Any, minima: Sequence[PyTree], **known: Any) -> Problem:
-    """A surface over a named tuple of scalars; without a `reference` that is the origin."""
+    """A coercive surface over a named tuple of scalars; without a `reference` that is the origin."""
     point = type(minima[0])
     origin = point(*(0.0 for _ in minima[0]))
     reference = known.pop("reference", origin)
@@ -305,6 +307,7 @@ def _surface(loss: Callable, coefficients: Any, minima: Sequence[PyTree], **know
         data=Surface(coefficients, tuple(minima)),
         branch=nearest,
         branches=branch_names(minima),
+        coercive=True,
         **{"name": loss.__name__.removesuffix("_loss"), **known},
     )
 

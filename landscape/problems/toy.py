@@ -63,6 +63,7 @@ def two_weight(x: Numbers = 1.0, y: Numbers = 1.0, l2: ArrayLike = 0.0) -> Probl
         data=data,
         box=(-3.0, 3.0),
         name="two_weight",
+        coercive=bool(data.l2 > 0),
         take=take,
         size=data.x.size,
         facts=facts,

@@ -1,0 +1,55 @@
+"""The points that a problem's symmetries make of one: its orbit, by applying the generators until nothing is new."""
+
+import jax
+import numpy as np
+
+from landscape.critical.local import loss_tolerance, rows, stacked
+from landscape.problem import Problem
+from landscape.sweep import sweep
+
+MOST = 5000  # points of an orbit that are made; a larger orbit is cut off, and what lies beyond is not merged
+SAME = 1e-6  # points nearer than this, in units of 1 + |x|, are one
+
+
+def orbit(problem: Problem, x: np.ndarray) -> np.ndarray:
+    """(m, n): `x`, first, and every other point that the problem's `symmetries` make of it, at most about 5000.
+
+    Raises ValueError where a symmetry changes the loss.
+    """
+    found = fresh = x[None]
+    while fresh.size and len(found) < MOST:
+        points = stacked(problem, fresh)
+        images = np.concatenate([rows(sweep(generator, points, block=64)) for generator in problem.symmetries])
+        _check(problem, x, images)
+        new = _distinct(np.concatenate([found, images]))[len(found) :]
+        found, fresh = np.concatenate([found, new]), new
+    return found
+
+
+def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(len(a),): whether each row of `a` is, to `SAME`, one of the rows of `b`."""
+    size = SAME * (1 + np.linalg.norm(a, axis=1))
+    return np.array([np.min(np.linalg.norm(b - row, axis=1)) <= near for row, near in zip(a, size, strict=True)])
+
+
+def _distinct(x: np.ndarray) -> np.ndarray:
+    """The rows without repetitions, in order."""
+    kept = np.zeros(0, int)
+    for i, row in enumerate(x):
+        if not kept.size or np.min(np.linalg.norm(x[kept] - row, axis=1)) > SAME * (1 + np.linalg.norm(row)):
+            kept = np.append(kept, i)
+    return x[kept]
+
+
+def _check(problem: Problem, x: np.ndarray, images: np.ndarray) -> None:
+    loss, *others = np.asarray(sweep(_loss, stacked(problem, np.concatenate([x[None], images])), problem, block=64))
+    worst = int(np.argmax(np.abs(np.array(others) - loss)))
+    if abs(others[worst] - loss) > loss_tolerance(loss):
+        raise ValueError(
+            f"a symmetry of problem {problem.name!r} changes the loss from {loss:.10g} to {others[worst]:.10g}: "
+            "declare only maps of the parameters that leave it as it is"
+        )
+
+
+def _loss(params, problem: Problem) -> jax.Array:
+    return problem.at(params)
