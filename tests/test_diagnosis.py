@@ -239,7 +239,7 @@ def test_not_critical_says_why():
 def test_what_is_not_finite_is_named():
     found = diagnose(toy, at(1, np.nan), ONE, 0.1)
     assert found.verdict is Verdict.DIVERGED and "'w2'" in found.reason and "diverged" in str(found)
-    assert "loss of batch 1" in diagnose(toy, at(1, 1), [*ONE, {"x": np.full(1, np.inf), "y": np.ones(1)}]).reason
+    assert "loss of batch 1" in diagnose(toy, at(1, 1), [*ONE, {**ONE[0], "x": np.full(1, np.inf, np.float32)}]).reason
     root = lambda p, b: jnp.sqrt(p["b"]["c"]) + jnp.mean(b)  # noqa: E731
     assert "gradient of batch 0 in leaf 'b.c'" in diagnose(root, {"b": {"c": jnp.zeros(())}}, [np.ones(2)]).reason
     power = lambda p, b: jnp.abs(p[0]) ** 1.5 + jnp.mean(b)  # noqa: E731

@@ -40,7 +40,7 @@ PyTree = Any
 
 STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
 LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
-BLOCK, NARROW = 256, 64  # most lanes a block, of scalars and of arrays: few, because it waits for its slowest lane
+BLOCK, NARROW = 256, 16  # most lanes a block, of scalars and of arrays: few, because it waits for its slowest lane
 ROOM = 1 << 25  # bytes of Hessians in a block
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
 
