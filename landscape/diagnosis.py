@@ -261,6 +261,8 @@ def _lines(found: Diagnosis) -> list[str]:
     if found.noise:
         low, high = found.noise.scale.interval(degrees=found.batches - 1)
         scale = f"B_simple = {found.noise.scale.mean:.4g} samples (95 %: {max(low, 0):.4g} to {high:.4g})"
+        if found.slope and found.slope.norm <= found.slope.floor:
+            scale = "B_simple is not known: |g| is rounding"
         signal = f"signal to noise {found.noise.signal:.3g} in a batch of {found.noise.size}"
         lines.append(f"noise          {scale}; {signal}")
     elif found.slope:
