@@ -44,7 +44,7 @@ class Problem:
     facts: Callable[[PyTree], Any] | None = _static(default=None)  # data -> what is known exactly
     branch: Callable[[PyTree, PyTree], jax.Array] | None = _static(default=None)  # (params, data) -> which minimum
     branches: tuple[str, ...] = _static(default=())  # names of the minima, in the order that `branch` counts
-    coercive: bool = _static(default=False)  # whether the loss grows without bound in every direction
+    coercive: bool | Callable[[PyTree], bool] = _static(default=False)  # (of data): the loss grows in every direction
     symmetries: tuple[Callable[[PyTree], PyTree], ...] = _static(default=())  # params -> params of equal loss
 
     def at(self, params: PyTree) -> jax.Array:

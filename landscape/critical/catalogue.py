@@ -152,8 +152,10 @@ class Catalogue:
     def audit(self) -> Audit:
         """How much may have been missed."""
         regular = all(entry.inertia[1] == 0 for entry in self.entries)
+        declared = self.problem.coercive
+        coercive = declared(self.problem.data) if callable(declared) else declared
         signs = [entry.multiplicity * (-1) ** entry.inertia[0] for entry in self.entries]
-        return audit([entry.hits for entry in self.entries], signs if regular else None, self.problem.coercive)
+        return audit([entry.hits for entry in self.entries], signs if regular else None, coercive)
 
     def table(self, sort: str = "loss") -> str:
         """A line an entry, in rising order of one of `ORDERS` (hits falling), and what became of the starts."""

@@ -61,7 +61,7 @@ def chain(depth: int, x: Numbers = 1.0, y: Numbers = 1.0, l2: ArrayLike = 0.0) -
         data=data,
         box=(-3.0, 3.0),
         name=f"chain_{depth}",
-        coercive=bool(data.l2 > 0),
+        coercive=toy.coercive,
         take=toy.take,
         size=data.x.size,
         facts=ChainFacts(int(depth)),

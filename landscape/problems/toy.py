@@ -63,13 +63,18 @@ def two_weight(x: Numbers = 1.0, y: Numbers = 1.0, l2: ArrayLike = 0.0) -> Probl
         data=data,
         box=(-3.0, 3.0),
         name="two_weight",
-        coercive=bool(data.l2 > 0),
+        coercive=coercive,
         take=take,
         size=data.x.size,
         facts=facts,
         branch=branch,
         branches=("branch +", "branch -", "origin"),
     )
+
+
+def coercive(data: Samples) -> bool:
+    """Whether the loss grows in every direction: with a penalty it does, without one the valley is level."""
+    return bool(data.l2 > 0)
 
 
 def loss(params: Weights, data: Samples) -> jax.Array:
