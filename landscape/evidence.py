@@ -226,7 +226,7 @@ def slope(training: Training, gradient: np.ndarray) -> tuple[Slope, Noise | None
         return found, None, np.zeros((0, len(gradient)))
     trace, size = from_samples(squares), max(training.sizes)
     scale = Estimate(*(float(part) / norm**2 if norm else np.inf for part in trace))
-    signal = norm**2 * size / float(trace.mean) if trace.mean else np.inf
+    signal = norm**2 * size / float(trace.mean) if trace.mean else (np.inf if norm else 0.0)
     return found, Noise(trace, scale, signal, size, Estimate(np.nan, np.nan), np.nan), np.stack(rows)
 
 
