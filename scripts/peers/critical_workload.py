@@ -5,11 +5,20 @@ import numpy as np
 X = np.linspace(-2, 2, 12)
 Y = np.sin(2 * X) + 0.3 * X
 PENALTY = 0.01
+METHOD = "roots"  # the peers' only one, for `serving.respond`
+REACHED = 1e-9  # a root's largest ‖g‖
 
 
 def starts(task, count):
     """(count, 2 or 9) uniform starts."""
     return np.random.default_rng(0).uniform(-3, 3, (count, 2 if task == "toy" else 9))
+
+
+def accuracy(norms):
+    """The share of ends that are roots, and the largest ‖g‖ of these (NaN where there are none), of all ends' ‖g‖."""
+    norms = np.asarray(norms)
+    roots = norms[norms < REACHED]  # NaN is none
+    return np.array([len(roots) / len(norms), np.max(roots) if len(roots) else np.nan])
 
 
 def toy_loss(w):
