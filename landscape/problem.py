@@ -83,7 +83,8 @@ def make(
       known: the other fields of `Problem`.
 
     Raises ValueError or TypeError, in one sentence, for string leaves, Python integers, integer arrays, no float
-    leaf, a box that is not one, an unknown field, `take` without `size`, a loss that does not return a float scalar.
+    leaf, a box that is not one, an unknown field, `take` without `size`, a loss that does not return a float scalar,
+    a symmetry that changes the shape of the parameters, or the loss at the reference or at a random point near it.
     """
     _check_known(loss, known)
     reference = checked_point(reference, "reference")
@@ -95,6 +96,8 @@ def make(
         **{"name": getattr(loss, "__name__", type(loss).__name__), **known},
     )
     check_scalar(jax.eval_shape(problem.loss, problem.reference, problem.data), problem.name)
+    if problem.symmetries:
+        _check_symmetries(problem)
     return problem
 
 
@@ -189,11 +192,43 @@ def _check_known(loss: Any, known: dict[str, Any]) -> None:
     take, size = known.get("take"), known.get("size", 0)
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 0:
         raise ValueError(f"size is {size!r}: give the number of samples, a whole number, 0 or more")
-    for symmetry in known.get("symmetries", ()):
+    symmetries = known.get("symmetries", ())
+    if not isinstance(symmetries, tuple):  # a static field is hashed
+        raise TypeError(f"symmetries is {symmetries!r:.60}: give a tuple of functions of the parameters")
+    coercive = known.get("coercive", False)
+    if not (isinstance(coercive, bool) or callable(coercive)):
+        raise TypeError(f"coercive is {coercive!r:.60}: give True, False, or a function of the data that says so")
+    for symmetry in symmetries:
         if not callable(symmetry):
             raise TypeError(f"symmetries has {symmetry!r:.40}: give functions of the parameters that leave the loss")
     if (take is None) != (size == 0):
         raise ValueError(f"take is {take!r:.60} and size is {size}: give both, for minibatches, or neither")
+
+
+def _check_symmetries(problem: Problem) -> None:
+    """Raise unless every symmetry keeps the structure of the reference, and the loss there and at a point nearby."""
+    rng = np.random.default_rng(0)
+    beside = jax.tree.map(lambda leaf: np.asarray(leaf + rng.normal(size=leaf.shape), leaf.dtype), problem.reference)
+    losses = [problem.at(point) for point in (problem.reference, beside)]
+    structure, shapes = jax.tree.structure(problem.reference), jax.tree.map(np.shape, problem.reference)
+    # Half of the coarsest digits that enter the loss: rounding is far below, a map that is no symmetry far above.
+    floats = filter(is_float, jax.tree.leaves((problem.reference, problem.data)))
+    coarse = max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in floats)
+    for symmetry in problem.symmetries:
+        for point, loss in zip((problem.reference, beside), losses, strict=True):
+            image = symmetry(point)
+            found = jax.tree.map(np.shape, image)
+            if jax.tree.structure(image) != structure or found != shapes:
+                raise ValueError(
+                    f"symmetry {symmetry!r:.60} of problem {problem.name!r} makes {found} of {shapes}: "
+                    "return parameters of the same structure and shapes"
+                )
+            change = abs(problem.at(image) - loss) / (1 + abs(loss))
+            if change > coarse**0.5:
+                raise ValueError(
+                    f"a symmetry of problem {problem.name!r} changes the loss from {float(loss):.10g} to "
+                    f"{float(problem.at(image)):.10g}: declare only maps of the parameters that leave it as it is"
+                )
 
 
 def _as_array(leaf: Any) -> Any:

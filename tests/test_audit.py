@@ -1,12 +1,14 @@
 """The audit of a catalogue: closed forms, simulated abundances, and a point that was left out on purpose."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
 from landscape import critical, problem, problems
 from landscape.critical.audit import audit
+from landscape.critical.symmetry import MOST
 from landscape.problems import surfaces
 
 
@@ -42,9 +44,43 @@ def test_chao1_is_a_lower_bound_on_average():
     assert np.mean(np.sum(even > 0, axis=1)) < 36  # what was seen is not
 
 
+@pytest.mark.parametrize("species, starts", [(40, 40), (40, 80), (40, 200), (12, 30), (100, 150)])
+def test_the_interval_of_chao1_covers_the_number_of_equal_species(species, starts):
+    rng = np.random.default_rng(2)
+    samples = rng.multinomial(starts, np.full(species, 1 / species), size=400)
+    ends = [audit(sample[sample > 0].tolist(), None, False).chao1_interval() for sample in samples]
+    inside = np.mean([lower <= species <= upper for lower, upper in ends])
+    assert inside > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)  # more where few are unseen: counts are whole
+    assert np.mean([lower > species for lower, _ in ends]) < 0.07 > np.mean([upper < species for _, upper in ends])
+
+
+def test_the_interval_of_chao1_by_hand():
+    found = audit([5, 1, 1, 2, 1], None, False)  # f1 = 3, f2 = 1, T = 3 * 2/4
+    variance = 1.5 + 3 * 25 / 16 + 9 * 4 / 64
+    spread = np.exp(1.959964 * np.sqrt(np.log(1 + variance / 1.5**2)))
+    assert found.chao1_interval() == (np.floor(5 + 1.5 / spread), np.ceil(5 + 1.5 * spread)) == (5, 21)
+    # No pair of singletons: Poisson's law of mean 3 e^-2 = .41 is within 2 with probability .992, within 1 with .94.
+    assert audit([1, 2, 3], None, False).chao1_interval() == (3, 5)
+    assert audit([], None, False).chao1_interval() == (0, np.inf)
+    # Poisson's law of mean 8000 e^-2 = 1082.7 is nearly normal; e^-1082.7 is 0 in floats.
+    lower, upper = audit([2] * 8000, None, False).chao1_interval()
+    assert lower == 8000 and abs(upper - 8000 - 1082.7 - 1.96 * np.sqrt(1082.7)) < 2
+
+
+def test_an_orbit_that_was_cut_off_makes_no_sum():
+    """Ten double wells: C(10, k) 2^(10 - k) points of index k, whose sum is 1, but not with orbits that are cut off."""
+    copies = [math.comb(10, k) * 2 ** (10 - k) for k in range(11)]
+    assert max(copies) > MOST
+    assert sum(count * (-1) ** k for k, count in enumerate(copies)) == 1
+    found = audit([9] * 11, [min(count, MOST) * (-1) ** k for k, count in enumerate(copies)], True)
+    assert found.morse_euler is None and not found.missing and "copies counted" in str(found)
+    assert audit([9], [MOST - 1], True).morse_euler == MOST - 1
+
+
 def test_the_sum_finds_what_coverage_does_not():
     found = audit([40] * 12, [1] * 7 + [-1] * 5, True)  # 12 of 12 says Chao1, coverage is 1, yet the sum is 2
     assert (found.coverage.mean, found.chao1, found.morse_euler, found.missing) == (1, 12, 2, True)
+    assert found.chao1_interval() == (12, 12)
     assert "at least one critical point is missing" in str(found)
 
 
@@ -70,4 +106,5 @@ def test_a_loss_that_is_not_declared_coercive_is_not_judged_by_the_sum():
 
 def test_nothing_found_is_said():
     found = audit([], [], False)
+    assert "no start ended at a critical point" in str(found)
     assert found.coverage.mean == 0 and np.isinf(found.coverage.standard_error) and found.chao1 == 0

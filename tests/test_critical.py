@@ -313,7 +313,7 @@ def test_find_leaves_the_precision_as_it_was(x64):
 def test_the_table_and_the_repr_are_short():
     catalogue = critical.find(problems.two_weight(), count=64)
     lines = catalogue.table().splitlines()
-    assert len(lines) == 4 and "valley of dimension 1, 2 branches" in lines[1] and "saddle of index 1" in lines[2]
+    assert len(lines) == 5 and "valley of dimension 1, 2 branches" in lines[1] and "saddle of index 1" in lines[2]
     assert repr(catalogue) == "Catalogue('two_weight': 2 entries from 64 starts)"
     assert abs(sum(catalogue.shares.values()) - 1) < 1e-12
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.codes import Coded
 from landscape.critical.audit import Audit, audit
+from landscape.critical.symmetry import MOST
 from landscape.problem import Problem
 
 PyTree = Any
@@ -112,7 +113,7 @@ class Entry:
         """Such as "saddle of index 1" or "valley of dimension 1, 2 branches"."""
         name = self.kind.name.lower().replace("_", " ")
         if self.multiplicity > 1:
-            name = f"{name} x {self.multiplicity}"
+            name = f"{name} x {self.multiplicity}{' or more' * (self.multiplicity >= MOST)}"
         if self.dimension:
             return f"{name} of dimension {self.dimension}, {self.branches} branch{'es' * (self.branches > 1)}"
         if self.kind is Kind.SADDLE:

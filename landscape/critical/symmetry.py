@@ -7,12 +7,12 @@ from landscape.critical.local import loss_tolerance, rows, stacked
 from landscape.problem import Problem
 from landscape.sweep import sweep
 
-MOST = 5000  # points of an orbit that are made; a larger orbit is cut off, and what lies beyond is not merged
+MOST = 5000  # an orbit of as many points is cut off: it may have more, and what lies beyond is not merged
 SAME = 1e-6  # points nearer than this, in units of 1 + |x|, are one
 
 
 def orbit(problem: Problem, x: np.ndarray) -> np.ndarray:
-    """(m, n): `x`, first, and every other point that the problem's `symmetries` make of it, at most about 5000.
+    """(m, n): `x`, first, and every other point that the problem's `symmetries` make of it: all if m < MOST, else some.
 
     Raises ValueError where a symmetry changes the loss.
     """
@@ -23,7 +23,7 @@ def orbit(problem: Problem, x: np.ndarray) -> np.ndarray:
         _check(problem, x, images)
         new = _distinct(np.concatenate([found, images]))[len(found) :]
         found, fresh = np.concatenate([found, new]), new
-    return found
+    return found[:MOST]
 
 
 def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -33,12 +33,22 @@ def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _distinct(x: np.ndarray) -> np.ndarray:
-    """The rows without repetitions, in order."""
-    kept = np.zeros(0, int)
-    for i, row in enumerate(x):
-        if not kept.size or np.min(np.linalg.norm(x[kept] - row, axis=1)) > SAME * (1 + np.linalg.norm(row)):
-            kept = np.append(kept, i)
-    return x[kept]
+    """The rows without repetitions, in order.
+
+    Rows that are one have projections as near as they: only neighbours in the order of a projection are compared.
+    """
+    direction = np.random.default_rng(0).normal(size=x.shape[1])
+    projection, near = x @ (direction / np.linalg.norm(direction)), SAME * (1 + np.linalg.norm(x, axis=1))
+    order, repeated = np.argsort(projection, kind="stable"), np.zeros(len(x), bool)
+    for step in range(1, len(x)):
+        first, second = order[:-step], order[step:]
+        beside = projection[second] - projection[first] <= near[second]
+        if not beside.any():
+            break
+        first, second = first[beside], second[beside]
+        one = np.linalg.norm(x[second] - x[first], axis=1) <= near[second]
+        repeated[np.maximum(first, second)[one]] = True
+    return x[~repeated]
 
 
 def _check(problem: Problem, x: np.ndarray, images: np.ndarray) -> None:
