@@ -83,9 +83,10 @@ class Diagnose:
     def run(self) -> int:
         """Print the report, computed in the parameters' precision; return the exit code."""
         try:
-            params, data = _nested(_arrays(self.params)), _arrays(self.data)
+            arrays, data = _arrays(self.params), _arrays(self.data)
+            params = _nested(arrays)
             batches = _batches(data, self.batch_size)
-            setup(x64=any(array.dtype == "float64" for array in _arrays(self.params).values()))
+            setup(x64=any(array.dtype == "float64" for array in arrays.values()))
             loss = _function(self.loss)
         except ValueError as error:
             return _refuse(str(error))

@@ -13,3 +13,8 @@ class Coded(enum.IntEnum):
         code = int.__new__(cls, value)
         code._value_, code.sentence = value, sentence
         return code
+
+    @property
+    def label(self) -> str:
+        """The name as words: "strict saddle"."""
+        return self.name.lower().replace("_", " ")

@@ -110,9 +110,8 @@ class Diagnosis:
         return f"Diagnosis({self.verdict.name}: {self.reason})"
 
     def __str__(self) -> str:
-        name = self.verdict.name.lower().replace("_", " ")
         lines = [
-            f"verdict        {name}",
+            f"verdict        {self.verdict.label}",
             f"               {self.verdict.sentence}",
             f"because        {self.reason}",
             f"loss           {self.loss:.8g} ({self.samples} samples in {self.batches} batches; "
@@ -152,7 +151,7 @@ def diagnose(
         raise ValueError(f"learning_rate is {learning_rate!r}: give a positive number, or None where it is unknown")
     max_products = checked_count("max_products", max_products)
     training = evidence.training(loss, params, batches)
-    passes = 5 + (learning_rate is not None)
+    passes = 4 + (learning_rate is not None)
     label = progress if isinstance(progress, str) else "diagnose"
     with tqdm(total=passes * len(training.sizes), desc=label, unit=" batches", disable=not progress) as bar:
         training = dataclasses.replace(training, tick=bar.update)
@@ -168,9 +167,8 @@ def _measured(training: Training, learning_rate: float | None, max_products: int
         "parameters": space.dimension,
         "precision": str(np.dtype(coarsest)),
     }
-    broken = evidence.not_finite(training)
     gradient, loss = training.mean(training.point)
-    if broken:
+    if broken := evidence.not_finite(training, gradient, loss):
         return Diagnosis(Verdict.DIVERGED, f"not finite: {broken}.", loss, **known)
     found, noise, deviations = evidence.slope(training, gradient)
     known |= {"slope": found}

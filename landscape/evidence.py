@@ -16,7 +16,7 @@ import numpy as np
 from landscape import hessian
 from landscape.estimate import Estimate, from_samples
 from landscape.hessian.curvature import Task, curvature_task
-from landscape.hessian.density import _lanczos, _quadrature
+from landscape.hessian.density import quadrature, tridiagonal
 from landscape.hessian.linear import total
 from landscape.hessian.space import Space
 from landscape.problem import leaf_names
@@ -193,16 +193,18 @@ def training(loss: Callable, params: PyTree, batches: Any) -> Training:
     return Training(loss, params, data, sizes, task, fixed, point)
 
 
-def not_finite(training: Training) -> str:
-    """What is not finite, parameters before losses before gradients, by name; "" where all is."""
+def not_finite(training: Training, gradient: np.ndarray, loss: float) -> str:
+    """What is not finite, parameters before losses before gradients, by name; "" where all is, and so their means."""
+    if _finite(training.point) and _finite(gradient) and np.isfinite(loss):
+        return ""
     space = training.task.space
     if leaves := _broken(space, training.point):
         return f"the parameters in leaf {leaves}"
-    for index, (gradient, value, _) in enumerate(training.slopes(training.point)):
+    for index, (own, value, _) in enumerate(training.slopes(training.point)):
         if not np.isfinite(value):
             return f"the loss of batch {index}"
-        if not _finite(gradient):
-            return f"the gradient of batch {index} in leaf {_broken(space, gradient)}"
+        if not _finite(own):
+            return f"the gradient of batch {index} in leaf {_broken(space, own)}"
     return ""
 
 
@@ -335,7 +337,7 @@ def _forms(operator: hessian.LinearOperator, vectors: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnums=0)
 def _krylov(steps: int, operator: hessian.LinearOperator, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _quadrature(*_lanczos(steps, operator, start[None]))
+    return quadrature(*tridiagonal(steps, operator, start[None]))
 
 
 def _dense(operator: hessian.LinearOperator, gradient: np.ndarray) -> tuple[Curvature, PyTree]:

@@ -173,6 +173,26 @@ def checked_count(name: str, value: Any, least: int = 1, most: int | None = None
     return int(value)
 
 
+def checked_real(name: str, values: Any) -> np.ndarray:
+    """`values` as a float64 array; raises ValueError unless they are real numbers, in rows of one length."""
+    try:
+        found = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        found = np.asarray(None)
+    if not np.can_cast(found.dtype, np.float64, "same_kind"):
+        raise ValueError(f"{name} is {values!r:.60}: give real numbers")
+    return found.astype(np.float64)
+
+
+def check_unchanged(name: str, before: Any, after: Any, eps: float) -> None:
+    """Raise where a symmetry of the problem `name` moves the loss by more than √eps (1 + |L|), half of the digits."""
+    if abs(after - before) > eps**0.5 * (1 + abs(before)):
+        raise ValueError(
+            f"a symmetry of problem {name!r} changes the loss from {float(before):.10g} to {float(after):.10g}: "
+            "declare only maps of the parameters that leave it as it is"
+        )
+
+
 def check_scalar(result: Any, name: str) -> None:
     """Raise unless the abstract value of a loss is one float scalar."""
     shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)
@@ -211,7 +231,7 @@ def _check_symmetries(problem: Problem) -> None:
     beside = jax.tree.map(lambda leaf: np.asarray(leaf + rng.normal(size=leaf.shape), leaf.dtype), problem.reference)
     losses = [problem.at(point) for point in (problem.reference, beside)]
     structure, shapes = jax.tree.structure(problem.reference), jax.tree.map(np.shape, problem.reference)
-    # Half of the coarsest digits that enter the loss: rounding is far below, a map that is no symmetry far above.
+    # The coarsest digits that enter the loss: rounding is far below half of them, a map that is no symmetry far above.
     floats = filter(is_float, jax.tree.leaves((problem.reference, problem.data)))
     coarse = max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in floats)
     for symmetry in problem.symmetries:
@@ -223,12 +243,7 @@ def _check_symmetries(problem: Problem) -> None:
                     f"symmetry {symmetry!r:.60} of problem {problem.name!r} makes {found} of {shapes}: "
                     "return parameters of the same structure and shapes"
                 )
-            change = abs(problem.at(image) - loss) / (1 + abs(loss))
-            if change > coarse**0.5:
-                raise ValueError(
-                    f"a symmetry of problem {problem.name!r} changes the loss from {float(loss):.10g} to "
-                    f"{float(problem.at(image)):.10g}: declare only maps of the parameters that leave it as it is"
-                )
+            check_unchanged(problem.name, loss, problem.at(image), coarse)
 
 
 def _as_array(leaf: Any) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 from measuring import CORES, PEERS, Peer, pin, timed
 
 import landscape as ls
-from landscape.critical import Ends, Status
+from landscape.critical import Ends
 from landscape.problems.toy import Weights
 
 sys.path.insert(0, str(PEERS))
@@ -76,7 +76,7 @@ def tasks(scale: Scale) -> list[Task]:
 
 def accepted(ends: Ends) -> np.ndarray:
     """Our ‖g‖ where we say that the start converged, NaN elsewhere."""
-    return np.where(np.isin(ends.status, [Status.CONVERGED, Status.DEGENERATE]), ends.gradient_norm, np.nan)
+    return np.where(ends.converged, ends.gradient_norm, np.nan)
 
 
 def asked(rival: Rival, task: Task) -> dict:

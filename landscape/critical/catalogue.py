@@ -48,6 +48,11 @@ class Ends(NamedTuple):
     steps: Any  # int32
     status: Any  # int8, a Status
 
+    @property
+    def converged(self) -> Any:
+        """Which lanes ended at a critical point, regular or degenerate."""
+        return np.isin(self.status, [Status.CONVERGED, Status.DEGENERATE])
+
 
 class Kind(Coded):
     """What a critical point, or a connected set of them, is."""
@@ -111,7 +116,7 @@ class Entry:
 
     def __str__(self) -> str:
         """Such as "saddle of index 1" or "valley of dimension 1, 2 branches"."""
-        name = self.kind.name.lower().replace("_", " ")
+        name = self.kind.label
         if self.multiplicity > 1:
             name = f"{name} x {self.multiplicity}{' or more' * (self.multiplicity >= MOST)}"
         if self.dimension:
@@ -166,9 +171,7 @@ class Catalogue:
         rows = [head, *map(_row, sorted(self.entries, key=ORDERS[sort]))]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        counts = [
-            f"{share:.1%} {status.name.lower().replace('_', ' ')}" for status, share in self.shares.items() if share
-        ]
+        counts = [f"{share:.1%} {status.label}" for status, share in self.shares.items() if share]
         starts = f"{np.size(self.ends.status)} starts: {', '.join(counts)}"
         return "\n".join([*lines, starts, *([str(self.audit)] if self.entries else [])])
 

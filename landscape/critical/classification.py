@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from landscape.critical.catalogue import Ends, Kind, Status
+from landscape.critical.catalogue import Ends, Kind
 from landscape.critical.iteration import checked_size, newton
-from landscape.critical.local import dense_hessian, rounding
+from landscape.critical.local import dense_hessian, rounding, rows
 from landscape.critical.probing import Probe, probe
 from landscape.problem import Problem
 from landscape.starts import checked_starts
@@ -37,9 +37,9 @@ class Classification:
         where = f"|g| = {self.gradient_norm:.2g}, distance to a critical point {self.distance:.2g}"
         if self.inertia is None:
             return f"not a critical point: {where}; its Hessian's signs say nothing about it"
-        name, (negative, zero, positive) = self.kind.name.lower().replace("_", " "), self.inertia
-        counts = f"{negative} negative, {zero} zero, {positive} positive eigenvalues"
-        return f"{name}: {counts} (zero within {self.tolerance:.2g}, {self.dtype}); {where}"
+        negative, zero, positive = self.inertia
+        found = f"{negative} negative, {zero} zero, {positive} positive eigenvalues"
+        return f"{self.kind.label}: {found} (zero within {self.tolerance:.2g}, {self.dtype}); {where}"
 
 
 def classify(
@@ -71,28 +71,27 @@ def classify(
         if not one:
             raise ValueError("params has an axis of lanes: give one point, and for many a loop, or `find`")
         exact = problem.astype(dtype)
-        ends = jax.tree.map(np.asarray, newton(exact, starts))
-        return _classified(exact, starts, ends, float(np.finfo(dtype).eps) ** 0.5 if within is None else within)
+        return _classified(
+            exact, starts, newton(exact, starts), float(np.finfo(dtype).eps) ** 0.5 if within is None else within
+        )
 
 
 def _classified(problem: Problem, starts: PyTree, ends: Ends, within: float) -> Classification:
-    start, end = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (starts, ends.params))
-    converged = ends.status[0] in (Status.CONVERGED, Status.DEGENERATE)
-    distance = float(np.linalg.norm(end - start)) if converged else float("inf")
-    point, first = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (ends.params, starts))
+    start, end = rows(starts)[0], rows(ends.params)[0]
+    distance = float(np.linalg.norm(end - start)) if ends.converged[0] else float("inf")
     critical = distance <= within * (1 + np.linalg.norm(start))
-    here = point if critical else first
-    loss, slope, matrix = (leaf[0] for leaf in sweep(_local, jax.tree.map(lambda leaf: leaf[None], here), problem))
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves), starts, ends.params)
+    losses, slopes, matrices = sweep(_local, both, problem)
+    loss, matrix = losses[int(critical)], matrices[int(critical)]
     eigenvalues = np.linalg.eigvalsh(matrix)
     tolerance = float(rounding(end.size, end.dtype) * np.max(np.abs(eigenvalues)) + ends.uncertainty[0])
-    inertia, found = None, None
+    inertia, found, kind = None, None, Kind.NOT_CRITICAL
     if critical:
         inertia = tuple(int(count) for count in counts(eigenvalues, tolerance))
         if undecided(inertia):
-            found = probe(problem, point, matrix, tolerance)
-    kind = Kind.NOT_CRITICAL if inertia is None else Kind.of(inertia, 0, found)
-    slope = sweep(_local, starts, problem)[1][0]
-    norm = float(np.linalg.norm(slope))
+            found = probe(problem, jax.tree.map(lambda leaf: leaf[0], ends.params), matrix, tolerance)
+        kind = Kind.of(inertia, 0, found)
+    norm = float(np.linalg.norm(slopes[0]))
     return Classification(kind, float(loss), norm, distance, inertia, tolerance, eigenvalues, found, end.dtype)
 
 

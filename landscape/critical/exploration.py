@@ -33,7 +33,7 @@ from landscape.critical.local import (
     floors_at,
     look,
     project,
-)  # fmt: skip
+)
 from landscape.problem import Problem, parameter_count
 from landscape.sweep import sweep
 
@@ -44,7 +44,7 @@ STRIDE = 0.25  # the longest step, in units of 1 + the distance of the start fro
 RADIUS = 1e3  # a lane farther than this from the origin, in the same units, is left to end as it will
 DAMPING = 1e-2  # μ at the start, in units of |H|_F²
 EASED, RAISED = 1 / 4, 4.0  # what c is multiplied by after a step that lowers ‖g‖, and after one that is taken back
-FLAT = 1e-5  # the gradient is flat where ‖Hg‖ is below this part of |H|_F ‖g‖ ...
+FLAT = 1e-5  # the gradient is flat where ‖Hg‖ is below this part of |H|_F ‖g‖
 
 
 class Method(enum.IntEnum):
@@ -65,7 +65,6 @@ class Explored(NamedTuple):
     loss: Any
     gradient_norm: Any  # ‖g‖
     flat: Any  # bool: ‖Hg‖ is next to nothing though g is not
-    steps: Any  # int32
 
 
 class _Lane(NamedTuple):
@@ -114,7 +113,7 @@ def _from_one(point: tuple[PyTree, jax.Array, jax.Array], problem: Problem, limi
     )
     here = look(loss, lane.point)
     norm = optax.tree.norm(here.gradient)
-    return Explored(stack(lane.point), here.loss, norm, gradient_is_flat(loss, lane.point, here), lane.steps)
+    return Explored(stack(lane.point), here.loss, norm, gradient_is_flat(loss, lane.point, here))
 
 
 def gradient_is_flat(loss: Loss, point: Vector, here: Local) -> jax.Array:

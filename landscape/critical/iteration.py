@@ -30,7 +30,7 @@ from landscape.critical.local import (
     look,
     project,
     rounding,
-)  # fmt: skip
+)
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype, parameter_count
 from landscape.starts import checked_starts

@@ -54,9 +54,9 @@ class Points(NamedTuple):
     tolerance: np.ndarray
     inertia: np.ndarray  # (m, 3)
 
-    def at(self, rows: Any) -> "Points":
+    def at(self, chosen: Any) -> "Points":
         """Some of them."""
-        return Points(*(field[rows] for field in self))
+        return Points(*(field[chosen] for field in self))
 
 
 Landing = Callable[
@@ -68,7 +68,7 @@ def merged(problem: Problem, ends: Ends) -> tuple[Ends, tuple[Entry, ...]]:
     """The ends with the final verdict on what is degenerate, and the distinct points and sets, lowest loss first."""
     finite = np.isfinite(ends.curvature)
     curvature = float(np.median(ends.curvature[finite])) if finite.any() else 0.0
-    accepted = _accepted(ends)
+    accepted = ends.converged
     points = classified(ends, curvature).at(accepted)
     status = np.array(ends.status)
     status[accepted] = np.where(points.inertia[:, 1] > 0, Status.DEGENERATE, Status.CONVERGED)
@@ -91,19 +91,15 @@ def classified(ends: Ends, curvature: float) -> Points:
     return Points(x, ends.loss, ends.gradient_norm, ends.distance, ends.eigenvalues, tolerance, inertia)
 
 
-def _accepted(ends: Ends) -> np.ndarray:
-    return (ends.status == Status.CONVERGED) | (ends.status == Status.DEGENERATE)
-
-
 def _groups(points: Points) -> Iterator[Points]:
     """The points by inertia and, where the Hessian is singular, by loss."""
     inertia = _resolved(points)
     for same_inertia in np.unique(inertia, axis=0):
-        same = points.at(np.all(inertia == same_inertia, axis=1))
-        order = np.argsort(same.loss)
-        gaps = np.diff(same.loss[order]) > loss_tolerance(same.loss[order][1:])
+        alike = points.at(np.all(inertia == same_inertia, axis=1))
+        order = np.argsort(alike.loss)
+        gaps = np.diff(alike.loss[order]) > loss_tolerance(alike.loss[order][1:])
         for together in np.split(order, np.flatnonzero(gaps) + 1) if same_inertia[1] else [order]:
-            yield same.at(together)
+            yield alike.at(together)
 
 
 def _resolved(points: Points) -> np.ndarray:
@@ -115,8 +111,8 @@ def _resolved(points: Points) -> np.ndarray:
         level = np.abs(points.loss - points.loss[row]) <= loss_tolerance(points.loss[row])
         nearby = np.flatnonzero(finer & level & (points.inertia[:, 1] > 0) & (norm * STEEPER < norm[row]))
         if nearby.size:
-            rows, counts = np.unique(points.inertia[nearby], axis=0, return_counts=True)
-            inertia[row] = rows[np.argmax(counts)]
+            found, often = np.unique(points.inertia[nearby], axis=0, return_counts=True)
+            inertia[row] = found[np.argmax(often)]
     return inertia
 
 
@@ -124,10 +120,11 @@ def _isolated(problem: Problem, points: Points) -> list[Entry]:
     """One entry for every cluster of regular points, and for all that the problem's symmetries make of it."""
     entries = []
     while points.loss.size:
-        best = points.at(int(np.argmin(points.gradient_norm)))
+        sharpest = int(np.argmin(points.gradient_norm))
+        best = points.at(sharpest)
         copies = orbit(problem, best.x) if problem.symmetries else best.x[None]
         near = same(points.x, copies)
-        near[np.argmin(points.gradient_norm)] = True
+        near[sharpest] = True
         entry = _entry(problem, best, int(near.sum()), 0, copies[:MEMBERS], np.zeros(len(copies[:MEMBERS]), int))
         entries.append(dataclasses.replace(entry, multiplicity=len(copies)))
         points = points.at(~near)
@@ -207,9 +204,9 @@ def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> 
         parts = [_landed(problem, stacked(problem, part), block) for part in np.split(padded, len(padded) // piece)]
         ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
         there = classified(ends, curvature)
-        same = np.all(there.inertia == points.inertia[0], axis=1)
+        alike = np.all(there.inertia == points.inertia[0], axis=1)
         inside = np.abs(there.loss - points.loss[0]) <= 2 * loss_tolerance(points.loss[0])
-        return there.x, _accepted(ends) & same & inside
+        return there.x, ends.converged & alike & inside
 
     return land
 
@@ -238,10 +235,10 @@ def _components(x: np.ndarray, land: Landing) -> np.ndarray:
     return np.unique(branch, return_inverse=True)[1]
 
 
-def _shortest(length: np.ndarray, rows: np.ndarray) -> tuple[int, int] | None:
-    """The shortest untried link from one of the rows."""
-    place, other = np.unravel_index(np.argmin(length[rows]), (len(rows), length.shape[1]))
-    row = rows[place]
+def _shortest(length: np.ndarray, own: np.ndarray) -> tuple[int, int] | None:
+    """The shortest untried link from one of these rows."""
+    place, other = np.unravel_index(np.argmin(length[own]), (len(own), length.shape[1]))
+    row = own[place]
     return (int(min(row, other)), int(max(row, other))) if np.isfinite(length[row, other]) else None
 
 

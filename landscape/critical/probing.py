@@ -37,7 +37,7 @@ class Probe(NamedTuple):
 
     lowest: int
     highest: int
-    order: float  # the power of t by which the change grows; NaN where it stays
+    order: float  # the power of t by which the change grows; inf where it stays
 
 
 class _Frame(NamedTuple):
@@ -111,9 +111,6 @@ def _extreme(lane: tuple[jax.Array, jax.Array, jax.Array], frame: _Frame, proble
         settle = lambda _, y: y - (frame.inverse * (frame.rest @ jax.grad(loss)(y))) @ frame.rest  # noqa: E731
         return jax.lax.fori_loop(0, REST, settle, x + c @ frame.null)
 
-    def unrest(c: jax.Array) -> jax.Array:  # the loss that is left between P and rest
-        return jnp.sum(jnp.abs(frame.inverse) * jnp.square(frame.rest @ jax.grad(loss)(settled(c))))
-
     def reduced(c: jax.Array) -> tuple[jax.Array, jax.Array]:
         y = settled(c)
         return sense * (loss(y) - here), sense * (frame.null @ jax.grad(loss)(y))
@@ -130,9 +127,10 @@ def _extreme(lane: tuple[jax.Array, jax.Array, jax.Array], frame: _Frame, proble
 
     c = radius * way
     c, value, _, _ = jax.lax.fori_loop(0, SEARCH, search, (c, *reduced(c), jnp.asarray(0.5, x.dtype)))
-    errors = [_rounding(loss, place) for place in (x, settled(c))]
-    rounding = jnp.maximum(*errors) + 4 * radius * jnp.linalg.norm(jax.grad(loss)(x))
-    return sense * value, rounding + 4 * unrest(c)
+    y = settled(c)
+    rounding = jnp.maximum(_rounding(loss, x), _rounding(loss, y)) + 4 * radius * jnp.linalg.norm(jax.grad(loss)(x))
+    unrest = jnp.sum(jnp.abs(frame.inverse) * jnp.square(frame.rest @ jax.grad(loss)(y)))  # left between y and rest
+    return sense * value, rounding + 4 * unrest
 
 
 def _rounding(loss: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

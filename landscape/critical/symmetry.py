@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from landscape.critical.local import loss_tolerance, rows, stacked
-from landscape.problem import Problem
+from landscape.critical.local import rows, stacked
+from landscape.problem import Problem, check_unchanged
 from landscape.sweep import sweep
 
 MOST = 5000  # an orbit of as many points is cut off: it may have more, and what lies beyond is not merged
@@ -54,11 +54,7 @@ def _distinct(x: np.ndarray) -> np.ndarray:
 def _check(problem: Problem, x: np.ndarray, images: np.ndarray) -> None:
     loss, *others = np.asarray(sweep(_loss, stacked(problem, np.concatenate([x[None], images])), problem, block=64))
     worst = int(np.argmax(np.abs(np.array(others) - loss)))
-    if abs(others[worst] - loss) > loss_tolerance(loss):
-        raise ValueError(
-            f"a symmetry of problem {problem.name!r} changes the loss from {loss:.10g} to {others[worst]:.10g}: "
-            "declare only maps of the parameters that leave it as it is"
-        )
+    check_unchanged(problem.name, loss, others[worst], float(np.finfo(np.float64).eps))
 
 
 def _loss(params, problem: Problem) -> jax.Array:

@@ -157,8 +157,8 @@ def density(
 def _density(probes: int, steps: int, points: int, operator: LinearOperator, width: Any, key: jax.Array) -> Density:
     n = operator.dimension
     start = jax.random.normal(key, (probes, n), operator.space.dtype)
-    matrices = _lanczos(steps, operator, start / jnp.linalg.norm(start, axis=1, keepdims=True))
-    nodes, weights = _quadrature(*matrices)
+    matrices = tridiagonal(steps, operator, start / jnp.linalg.norm(start, axis=1, keepdims=True))
+    nodes, weights = quadrature(*matrices)
     used = weights > 0
     low, high = jnp.min(jnp.where(used, nodes, jnp.inf)), jnp.max(jnp.where(used, nodes, -jnp.inf))
     if width is None:
@@ -186,7 +186,7 @@ def _estimate(first: jax.Array, second: jax.Array, c: Any) -> Estimate:
     return Estimate(first, jnp.sqrt(c / (1 - c) * jnp.maximum(second - first**2, 0)))
 
 
-def _lanczos(steps: int, operator: LinearOperator, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+def tridiagonal(steps: int, operator: LinearOperator, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Diagonals (p, steps) and off-diagonals (p, steps - 1) of A in the Krylov bases of unit vectors (p, n).
 
         r = A q_j - (its parts in q_1 ... q_j, twice),   diagonal_j = q_j^T A q_j,   off_j = |r|,   q_j+1 = r / |r|
@@ -215,7 +215,7 @@ def _lanczos(steps: int, operator: LinearOperator, start: jax.Array) -> tuple[ja
     return diagonal, off[:, :-1]
 
 
-def _quadrature(diagonal: jax.Array, off: jax.Array) -> tuple[jax.Array, jax.Array]:
+def quadrature(diagonal: jax.Array, off: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights (p, steps) of tridiagonal matrices: eigenvalues, and squares of eigenvectors' first entries."""
     place = jnp.arange(diagonal.shape[1])
     matrix = jnp.zeros((*diagonal.shape, len(place)), diagonal.dtype).at[:, place, place].set(diagonal)
@@ -236,7 +236,7 @@ def _shares(density: Density, tolerance: Any) -> tuple[jax.Array, jax.Array]:
 
     def after(size: jax.Array) -> jax.Array:
         kept = jnp.arange(steps) < size
-        nodes, weights = _quadrature(jnp.where(kept, density.diagonal, 0), jnp.where(kept[1:], density.off_diagonal, 0))
+        nodes, weights = quadrature(jnp.where(kept, density.diagonal, 0), jnp.where(kept[1:], density.off_diagonal, 0))
         low, high = nodes < -tolerance, nodes > tolerance
         return jnp.stack([jnp.sum(weights * which) for which in (low, ~(low | high), high)]) / probes
 

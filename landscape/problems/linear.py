@@ -21,7 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from landscape import problem
-from landscape.problem import Problem, checked_count
+from landscape.problem import Problem, checked_count, checked_real
 
 
 class Weights(NamedTuple):
@@ -234,15 +234,10 @@ def _glorot(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
 
 
 def _matrix(name: str, values: Any) -> np.ndarray:
-    try:
-        found = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        found = np.asarray(None)
-    if not np.can_cast(found.dtype, np.float64, "same_kind"):
-        raise ValueError(f"{name} is {values!r:.60}: give real numbers")
+    found = checked_real(name, values)
     if found.ndim != 2 or found.size == 0:
         raise ValueError(f"{name} has shape {found.shape}: give a matrix, one sample in each row")
     if not np.all(np.isfinite(found)):
         row, column = np.argwhere(~np.isfinite(found))[0]
         raise ValueError(f"{name}[{row}, {column}] is not finite: remove or mend that sample")
-    return found.astype(np.float64)
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from landscape import problem
-from landscape.problem import Problem
+from landscape.problem import Problem, checked_real
 from landscape.problems.surfaces import Line, Pairs
 from landscape.problems.toy import Numbers
 
@@ -114,17 +114,12 @@ def take(data: Pairs, indices: ArrayLike) -> Pairs:
 
 
 def _checked(name: str, values: Numbers) -> np.ndarray:
-    try:
-        found = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        found = np.asarray(None)
-    if not np.can_cast(found.dtype, np.float64, "same_kind"):
-        raise ValueError(f"{name} is {values!r:.60}: give real numbers")
+    found = checked_real(name, values)
     if found.ndim != 1 or found.size == 0:
         raise ValueError(f"{name} has shape {found.shape}: give the samples as a list of numbers, at least two")
     if not np.all(np.isfinite(found)):
         raise ValueError(f"{name}[{int(np.argmin(np.isfinite(found)))}] is not finite: remove or mend that sample")
-    return found.astype(np.float64)
+    return found
 
 
 def _box(known: Facts) -> tuple[Line, Line]:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from landscape import problem
-from landscape.problem import Problem
+from landscape.problem import Problem, checked_real
 
 Numbers: TypeAlias = ArrayLike | Sequence[Any]  # an array, one number, or a list of them
 
@@ -171,7 +171,7 @@ def escape_factor(learning_rate: float, momentum: float = 0.0) -> float:
 
 def samples(x: Numbers, y: Numbers, l2: ArrayLike) -> Samples:
     """The samples as float64 arrays, checked; the errors are those of `two_weight`."""
-    x, y, l2 = (_real(name, values) for name, values in (("x", x), ("y", y), ("l2", l2)))
+    x, y, l2 = (checked_real(name, values) for name, values in (("x", x), ("y", y), ("l2", l2)))
     x, y = np.atleast_1d(x), np.atleast_1d(y)
     for name, values in (("x", x), ("y", y)):
         if values.ndim != 1 or values.size == 0:
@@ -185,16 +185,6 @@ def samples(x: Numbers, y: Numbers, l2: ArrayLike) -> Samples:
     if np.ndim(l2) != 0 or not np.isfinite(l2) or l2 < 0:
         raise ValueError(f"l2 is {l2}: it must be a finite number, 0 or more")
     return Samples(x, y, np.float64(l2))
-
-
-def _real(name: str, values: Any) -> np.ndarray:
-    try:
-        found = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        found = np.asarray(None)
-    if not np.can_cast(found.dtype, np.float64, "same_kind"):
-        raise ValueError(f"{name} is {values!r:.60}: give real numbers")
-    return found.astype(np.float64)
 
 
 def take(data: Samples, indices: ArrayLike) -> Samples:
