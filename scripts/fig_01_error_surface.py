@@ -26,15 +26,16 @@ CAPTION = Caption(
         "eigenvectors ({saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) and ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f}). Along the first the loss falls from 1 to {marked_loss[0]:.3f}, "
         "{marked_loss[1]:.3f} and {marked_loss[2]:.2f} at distance s = 0.1, 0.5 and 1, as (1 - s²/2)² says; it "
-        "reaches the minimum (1, 1) at s = √2. Along the second it rises. Newton's method from {starts} random starts "
-        "finds {entries} critical sets: the saddle, hit {saddle_hits} times, and one valley of minima with {branches} "
-        "branches, hit {valley_hits} times. On the valley the eigenvalues are 2(w1² + w2²), to within "
+        "reaches the minimum (1, 1) at s = √2. Along the second it rises. The search from {starts} random starts "
+        "(Newton's method and two others) finds {entries} critical sets: the saddle, hit {saddle_hits} times, and one "
+        "valley of minima with {branches} branches, hit {valley_hits} times. On the valley the eigenvalues are 2(w1² + w2²), to within "
         "{steep_error:.0e} of it, and 0, never above {largest_flat:.0e} in size.",
         "原点处的特征值为 {saddle_eigenvalues[0]:.0f} 和 {saddle_eigenvalues[1]:.0f}，特征向量为 ("
         "{saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) 和 ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f})。沿前者，损失从 1 降到 {marked_loss[0]:.3f}、{marked_loss[1]:.3f} 和 "
         "{marked_loss[2]:.2f}（距离 s = 0.1、0.5 和 1），与 (1 - s²/2)² 一致，并在 s = √2 处到达极小值 (1, 1)；沿后者，"
-        "损失上升。用牛顿法从 {starts} 个随机起点出发，找到 {entries} 个临界集：鞍点（命中 {saddle_hits} 次），"
+        "损失上升。从 {starts} 个随机起点搜索（牛顿法和另外两种方法），找到 {entries} 个临界集：鞍点（命中 "
+        "{saddle_hits} 次），"
         "以及一条有 {branches} 支的极小值山谷（命中 {valley_hits} 次）。山谷上的特征值一个是 2(w1² + w2²)"
         "（相对误差不超过 "
         "{steep_error:.0e}），另一个是 0（绝对值从不超过 {largest_flat:.0e}）。",
@@ -146,7 +147,7 @@ def draw_plane(record, ax):
     plots.surface(field_of(record), ax)
     plots.theory(*valley(), ax, label="$w_1 w_2 = 1$ (theory)")
     style = {"markersize": 5, "color": plots.YELLOW, "markeredgecolor": "black", "markeredgewidth": 0.7}
-    ax.plot(*record["minima"][::8].T, "o", **style, label="minima found by Newton (1 in 8)", zorder=4)
+    ax.plot(*record["minima"][::8].T, "o", **style, label="minima found (1 in 8)", zorder=4)
     arrow = {"arrowstyle": "<|-|>", "color": "white", "lw": 1.5, "shrinkA": 0, "shrinkB": 0}
     for value, vector, side in zip(record["saddle_eigenvalues"], record["saddle_vectors"], (-1, 1), strict=True):
         ax.annotate("", 0.8 * vector, -0.8 * vector, arrowprops=arrow)
