@@ -28,8 +28,8 @@ CAPTION = Caption(
         "{marked_loss[1]:.3f} and {marked_loss[2]:.2f} at distance s = 0.1, 0.5 and 1, as (1 - s²/2)² says; it "
         "reaches the minimum (1, 1) at s = √2. Along the second it rises. The search from {starts} random starts "
         "(Newton's method and two others) finds {entries} critical sets: the saddle, hit {saddle_hits} times, and one "
-        "valley of minima with {branches} branches, hit {valley_hits} times. On the valley the eigenvalues are 2(w1² + w2²), to within "
-        "{steep_error:.0e} of it, and 0, never above {largest_flat:.0e} in size.",
+        "valley of minima with {branches} branches, hit {valley_hits} times. On the valley the eigenvalues are "
+        "2(w1² + w2²), to within {steep_error:.0e} of it, and 0, never above {largest_flat:.0e} in size.",
         "原点处的特征值为 {saddle_eigenvalues[0]:.0f} 和 {saddle_eigenvalues[1]:.0f}，特征向量为 ("
         "{saddle_vectors[0][0]:.3f}, {saddle_vectors[0][1]:.3f}) 和 ({saddle_vectors[1][0]:.3f}, "
         "{saddle_vectors[1][1]:.3f})。沿前者，损失从 1 降到 {marked_loss[0]:.3f}、{marked_loss[1]:.3f} 和 "
