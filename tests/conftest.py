@@ -28,6 +28,13 @@ def unchecked():
     config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_dropped():
+    """A compiled program holds memory maps, of which Linux gives a process 65530: a whole suite's do not fit in."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def settings_stay_as_they_were():
     """No call leaves JAX's x64 switch, or a figure, behind."""
