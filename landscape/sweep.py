@@ -1,4 +1,4 @@
-"""The engine: maps a pure function of one point, or a long run that starts there, over many points.
+"""The engine: maps a pure function of one point, or a long run or search that starts there, over many points.
 
 Nobody else in this package writes `vmap` over points, splits into blocks, places on devices, or resumes.
 
@@ -22,18 +22,19 @@ from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
 from landscape import process as runs
+from landscape import search as searches
 from landscape import store as stores
 from landscape.problem import checked_key
 from landscape.process import Layout, Mine, Ours, Process, call
+from landscape.search import Search
 
-__all__ = ["Interrupted", "Process", "sweep"]
+__all__ = ["Interrupted", "Process", "Search", "sweep"]
 
 PyTree = Any
 
 FUNCTION_BLOCK = 1 << 24  # bytes of what a block's lanes read: one pass, so few dispatches matter most
-PROCESS_BLOCK = (
-    1 << 18
-)  # bytes of points in a block of runs: many tiles, and still a block for each core of a small sweep
+# Bytes of points in a block of runs or searches: many tiles, and still a block for each core of a small sweep.
+PROCESS_BLOCK = 1 << 18
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def sweep(
-    fn: Callable[..., PyTree] | Process,
+    fn: Callable[..., PyTree] | Process | Search,
     points: PyTree,
     *args: PyTree,
     key: Any = None,
@@ -63,8 +64,8 @@ def sweep(
     A host function: it cannot be jitted, differentiated or vmapped.
 
     Args:
-      fn: `fn(point, *args, [key=], [static=]) -> record of arrays`, or a `Process`. Module-level: a fresh lambda or
-        `partial` is compiled again at each call.
+      fn: `fn(point, *args, [key=], [static=]) -> record of arrays`, a `Process`, or a `Search` (which has neither key
+        nor static). Module-level: a fresh lambda or `partial` is compiled again at each call.
       points: a pytree of arrays with one common leading axis (lanes), or a lazy source: a pytree with `count` lanes
         and a traceable `point(index)`, such as a `plane.Grid`.
       args: shared by all lanes, traced.
@@ -125,10 +126,12 @@ def _plan(fn: Any, points: PyTree, args: tuple, key: Any, seeds: Any, static: An
         raise ValueError(f"points has {count} lanes: from 1 to 2^31 - 1 can be counted, so split the sweep")
     if isinstance(fn, Process):
         _check_schedule(fn)
+    if isinstance(fn, Search) and not (key is None and static is None):
+        raise ValueError("a Search takes neither key nor static: leave them out")
     key, seeds, one_key = _keys(key, seeds, count)
     point = (_first if lazy else _row).eval_shape(points if lazy else stacked)
     template = _template(fn, static, key, point, args)
-    size = _block_size(block, point, PROCESS_BLOCK if isinstance(fn, Process) else FUNCTION_BLOCK, count)
+    size = _block_size(block, point, PROCESS_BLOCK if isinstance(fn, Process | Search) else FUNCTION_BLOCK, count)
     ours = Ours(points if lazy else None, key, count, args)
     return _Plan(fn, static, stacked, seeds, ours, one_key, count, size, template)
 
@@ -148,6 +151,8 @@ def _row(stacked: PyTree) -> PyTree:
 @partial(jax.jit, static_argnums=(0, 1))
 def _one_lane(fn: Any, static: Any, key: Any, point: PyTree, steps: Any, args: tuple) -> PyTree:
     """One lane from point to record, without the batching: the record's shape, and what a store is checked against."""
+    if isinstance(fn, Search):
+        return fn.alone(point, *args)
     if not isinstance(fn, Process):
         return call(fn, static, key, point, *args)
     state = call(fn.init, static, key, point, *args)
@@ -243,7 +248,7 @@ def _specification(plan: _Plan) -> dict[str, Any]:
     process = plan.fn if isinstance(plan.fn, Process) else None
     return {
         "program": stores.digest(one_lane.as_text()),
-        "steps": [int(process.steps), *map(int, process.observe_at)] if process else None,
+        "steps": [int(process.steps), *map(int, process.observe_at + process.check_at)] if process else None,
         "arguments": stores.digest(plan.ours.args),
         "points": stores.digest((plan.ours.source, plan.stacked)),
         "key": stores.digest((plan.ours.key, plan.seeds)),
@@ -283,6 +288,9 @@ def _work(plan: _Plan, output: Any, pending: list[int], tick: Callable[[float], 
 def _map(layout: Layout, mine: Mine, ours: Ours) -> PyTree:
     def body(mine: Mine, ours: Ours):
         points, key, axis = runs.block_inputs(layout, mine, ours)
+        if isinstance(layout.fn, Search):
+            found = searches.records(layout.fn, points, *ours.args)
+            return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1)[None], found)
         one = partial(call, layout.fn, layout.static)
         return runs.lanes_last(lambda k, point: one(k, point, *ours.args), (axis, 0))(key, points)
 

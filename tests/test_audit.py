@@ -84,6 +84,7 @@ def test_the_sum_finds_what_coverage_does_not():
     assert "at least one critical point is missing" in str(found)
 
 
+@pytest.mark.slow
 def test_a_catalogue_is_audited_and_one_point_less_is_noticed():
     himmelblau = critical.find(surfaces.himmelblau(), count=256)
     assert himmelblau.audit.morse_euler == 1 and not himmelblau.audit.missing

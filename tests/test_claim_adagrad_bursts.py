@@ -7,6 +7,8 @@ import pytest
 
 from landscape import page
 
+pytestmark = pytest.mark.slow
+
 FIGURES = claims.SCRIPTS.parent / "figures"
 X = np.array([338.0, 333, 328, 207, 226, 25, 179, 60, 208, 606])
 Y = np.array([640.0, 633, 619, 393, 428, 27, 193, 66, 226, 1591])

@@ -9,6 +9,8 @@ from scipy.stats import binomtest
 
 from landscape import page
 
+pytestmark = pytest.mark.slow
+
 FIGURES = claims.SCRIPTS.parent / "figures"
 STEPS, SEEDS, SAMPLES, UPDATES, ARRIVALS = 20_000, 5, 64, 80, 3
 

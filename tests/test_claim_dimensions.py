@@ -10,6 +10,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import stats
 
+pytestmark = pytest.mark.slow
+
 FIGURE = "fig_19_dimensions"
 
 

@@ -10,6 +10,8 @@ import oracles
 import pytest
 import sympy
 
+pytestmark = pytest.mark.slow
+
 STORED = claims.SCRIPTS.parent / "figures" / "fig_17_expansion.npz"
 EPS = oracles.EPS
 

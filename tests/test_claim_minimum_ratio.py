@@ -12,6 +12,8 @@ from landscape.page import read_caption
 from landscape.problems import networks
 from landscape.problems.datasets import Dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def figure():

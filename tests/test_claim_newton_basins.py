@@ -9,6 +9,8 @@ from scipy.optimize import brentq
 
 from landscape.problems.toy import Weights
 
+pytestmark = pytest.mark.slow
+
 STORED = claims.SCRIPTS.parent / "figures" / "fig_18_newton_basins.npz"
 
 

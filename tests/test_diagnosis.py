@@ -387,6 +387,7 @@ def test_wrong_input_is_refused_in_a_sentence(name, unchecked):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_network_of_thousands_of_parameters():
     x, y = networks.datasets.digits()
     problem = networks.mlp((64, 50, 10), data=networks.Dataset(x[:300], y[:300]))

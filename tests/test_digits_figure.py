@@ -8,6 +8,8 @@ import numpy as np
 import oracles
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PATH = Path(__file__).resolve().parents[1] / "scripts" / "fig_05_digits.py"
 
 

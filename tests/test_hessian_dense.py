@@ -53,6 +53,7 @@ def test_the_matrix_agrees_with_finite_differences():
         np.testing.assert_allclose(hessian.dense(ours, at), oracles.hessian(loss, at), atol=3e-7)
 
 
+@pytest.mark.slow
 def test_the_digits_networks_whole_spectrum():
     params, x, y, exact = digits()
     found = hessian.inertia(digits_loss, params, x, y)

@@ -168,6 +168,7 @@ def digits_loss(p, x, y):
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(hidden @ p["W3"] + p["b3"]), y[:, None], 1))
 
 
+@pytest.mark.slow
 def test_the_ends_of_the_digits_networks_spectrum():
     params, x, y, exact = digits()
     top = hessian.eigenpairs(digits_loss, params, x, y, k=5)

@@ -19,13 +19,15 @@ PACKAGE = ROOT / "landscape"
 
 # design.md, "The house": each module imports only from earlier rows. A new module gets its place here.
 LAYERS = [
-    {"problem", "store", "estimate", "smallmatrix", "codes", "loops", "optimizers", "page"},
+    {"problem", "store", "estimate", "smallmatrix", "codes", "loops", "optimizers", "page", "search", "theory"},
     {"process"},
     {"problems", "sweep", "hessian", "plane"},
     {"starts", "evidence"},
     {"surface", "critical", "descent", "diagnosis", "paths", "sharpness"},
+    {"orbits", "flow"},
+    {"outcomes"},
     {"basins", "certify"},
-    {"studies"},
+    {"studies", "audit"},
     {"plots"},
     {"explorer", "cli"},
     {"gallery"},

@@ -266,3 +266,31 @@ def test_what_is_no_matrix_is_refused(matrix, says):
 def test_complex_is_refused():
     with pytest.raises(TypeError, match="complex64"):
         smallmatrix.eigh(np.eye(2, dtype=np.complex64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [1, 2, 9, 12, 13, 40])  # above 12 it is LAPACK
+def test_solve_is_as_accurate_as_the_condition_allows(order, dtype):
+    rng = np.random.default_rng(order)
+    matrices = rng.normal(size=(64, order, order))
+    matrices[0] = np.eye(order)[::-1]  # nothing but row exchanges
+    vectors = rng.normal(size=(64, order))
+    matrices, vectors = matrices.astype(dtype), vectors.astype(dtype)
+    with jax.enable_x64(True):
+        x, pivots = map(np.asarray, jax.jit(jax.vmap(smallmatrix.solve))(matrices, vectors))
+    truth = np.linalg.solve(matrices.astype(np.float64), vectors.astype(np.float64)[..., None])[..., 0]
+    off = np.linalg.norm(x - truth, axis=1) / np.linalg.norm(truth, axis=1)
+    assert x.dtype == dtype and np.all(off <= C * order * np.finfo(dtype).eps * np.linalg.cond(matrices))
+    sizes = np.abs(np.linalg.det(matrices.astype(np.float64)))
+    np.testing.assert_allclose(np.prod(np.asarray(pivots, np.float64), axis=1), sizes, rtol=1e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("order", [3, 20])
+def test_solve_shows_a_singular_matrix_by_its_pivots(order):
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(order, order)))[0]
+    spectrum = np.arange(order) / order  # one zero
+    with jax.enable_x64(True):
+        _, pivots = map(np.asarray, smallmatrix.solve(jnp.asarray(basis * spectrum @ basis.T), jnp.ones(order)))
+        zero, none = map(np.asarray, smallmatrix.solve(jnp.zeros((order, order)), jnp.ones(order)))
+    assert np.min(pivots) < 1e-13 * np.max(pivots)
+    assert not np.min(none) > 0 and not np.all(np.isfinite(zero))  # NaN after the first zero

@@ -19,6 +19,7 @@ def test_normal_starts_have_the_scale_that_was_asked_for():
     np.testing.assert_array_equal(drawn["w2"], again["w2"])
 
 
+@pytest.mark.slow
 def test_points_of_training_runs_find_the_valley_and_the_saddle():
     toy = problems.two_weight()
     begin = Weights(np.array([1.5, 0.1, -1.0]), np.array([0.2, -0.1, 0.3]))

@@ -13,7 +13,7 @@ from landscape.critical.catalogue import Catalogue, Ends, Entry, Kind, Status
 from landscape.critical.classification import Classification, classify
 from landscape.critical.exploration import STEPS as EXPLORING
 from landscape.critical.exploration import Explored, checked_method, explore
-from landscape.critical.iteration import STEPS, block_size, checked_size, newton
+from landscape.critical.iteration import STEPS, checked_size, newton, width
 from landscape.critical.merging import merged
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count
@@ -63,11 +63,11 @@ def find(
     with jax.enable_x64(True):
         exact = problem.astype(np.float64)
         if starts is None:
-            starts = sweep(_draw, np.arange(count), exact, key=seed, block=block_size(problem))
+            starts = sweep(_draw, np.arange(count), exact, key=seed, block=width(problem))
         elif isinstance(starts, Grid):
-            starts = sweep(_same, checked_grid(problem, starts), block=block_size(problem))
+            starts = sweep(_same, checked_grid(problem, starts), block=width(problem))
         starts, _ = checked_starts(problem, jax.tree.map(_wide, starts))
-        explored = explore(exact, starts, method, steps=EXPLORING, block=block_size(problem), progress=progress)
+        explored = explore(exact, starts, method, steps=EXPLORING, progress=progress)
         ends = newton(exact, explored.params, steps=steps, progress=progress)
         ends, entries = merged(exact, _halted(ends, explored))
     return Catalogue(problem, entries, ends)

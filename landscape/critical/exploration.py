@@ -15,7 +15,6 @@ Sources: Fan and Yuan, Computing 74 (2005) 23, for μ proportional to ‖g‖; C
 """
 
 import enum
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from landscape.critical.iteration import block_size, width
 from landscape.critical.local import (
     Local,
     Loss,
@@ -33,8 +33,10 @@ from landscape.critical.local import (
     floors_at,
     look,
     project,
+    vectorial,
 )
 from landscape.problem import Problem, parameter_count
+from landscape.search import Search
 from landscape.sweep import sweep
 
 PyTree = Any
@@ -69,6 +71,9 @@ class Explored(NamedTuple):
 
 class _Lane(NamedTuple):
     point: Vector
+    method: jax.Array
+    index: jax.Array  # eigenvectors to follow uphill
+    size: jax.Array  # 1 + distance of the start from the origin
     damping: jax.Array  # c
     done: jax.Array
     steps: jax.Array
@@ -91,26 +96,29 @@ def methods(choice: str, lanes: int, size: int) -> tuple[np.ndarray, np.ndarray]
     return np.full(lanes, Method[choice.upper()], np.int32), (lane % (size + 1)).astype(np.int32)
 
 
-def explore(
-    problem: Problem, starts: PyTree, choice: str, *, steps: int, block: int, progress: bool | str = False
-) -> Explored:
+def explore(problem: Problem, starts: PyTree, choice: str, *, steps: int, progress: bool | str = False) -> Explored:
     """Up to `steps` steps from every start, each by the method that `choice` and its lane give."""
     lanes = np.shape(jax.tree.leaves(starts)[0])[0]
     points = starts, *methods(choice, lanes, parameter_count(problem.reference))
-    return sweep(_from_one, points, problem, np.int32(steps), block=block, progress=progress)
+    search = Search(_enter, _going, _step, _finish, width(problem))
+    return sweep(search, points, problem, np.int32(steps), block=block_size(problem, lanes), progress=progress)
 
 
-def _from_one(point: tuple[PyTree, jax.Array, jax.Array], problem: Problem, limit: jax.Array) -> Explored:
-    """Exploring from one start: a pure function of it."""
+def _enter(point: tuple[PyTree, jax.Array, jax.Array], problem: Problem, limit: jax.Array) -> _Lane:
+    del problem, limit
     start, method, index = point
-    place, stack = coordinates(start)
-    loss = lambda vector: problem.at(stack(vector))  # noqa: E731
+    place, _ = coordinates(start)
     size = 1 + optax.tree.norm(place)
-    lane = jax.lax.while_loop(
-        lambda lane: ~lane.done,
-        partial(_step, loss, method, index, size, limit),
-        _Lane(place, jnp.full_like(size, -1), jnp.asarray(False), jnp.int32(0)),
-    )
+    return _Lane(place, method, index, size, jnp.full_like(size, -1), jnp.asarray(False), jnp.int32(0))
+
+
+def _going(lane: _Lane, *_: Any) -> jax.Array:
+    return ~lane.done
+
+
+def _finish(lane: _Lane, problem: Problem, limit: jax.Array) -> Explored:
+    del limit
+    loss, stack = vectorial(problem)
     here = look(loss, lane.point)
     norm = optax.tree.norm(here.gradient)
     return Explored(stack(lane.point), here.loss, norm, gradient_is_flat(loss, lane.point, here))
@@ -125,21 +133,22 @@ def gradient_is_flat(loss: Loss, point: Vector, here: Local) -> jax.Array:
     return live & (turned <= FLAT * here.norm * norm) & far
 
 
-def _step(loss: Loss, method: jax.Array, index: jax.Array, size: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane:
+def _step(lane: _Lane, problem: Problem, limit: jax.Array) -> _Lane:
     """One step of the lane's method, or none more."""
+    loss, _ = vectorial(problem)
     here = look(loss, lane.point)
-    norm, eps = optax.tree.norm(here.gradient), jnp.finfo(size.dtype).eps
+    norm, eps = optax.tree.norm(here.gradient), jnp.finfo(lane.size.dtype).eps
     damping = jnp.where(lane.damping < 0, DAMPING * here.norm**2 / jnp.maximum(norm, eps), lane.damping)
-    weights = _weights(here.values, method, index, damping * norm)
+    weights = _weights(here.values, lane.method, lane.index, damping * norm)
     way = combine(here.basis, jax.tree.map(lambda w, s: -w * s, weights, project(here.basis, here.gradient)))
     length = optax.tree.norm(way)
-    moved = optax.tree.add(lane.point, optax.tree.scale(jnp.minimum(1, STRIDE * size / length), way))
+    moved = optax.tree.add(lane.point, optax.tree.scale(jnp.minimum(1, STRIDE * lane.size / length), way))
     after = optax.tree.norm(jax.grad(loss)(moved))
-    better = (after < norm) | (method != Method.LEVENBERG_MARQUARDT)
+    better = (after < norm) | (lane.method != Method.LEVENBERG_MARQUARDT)
     arrived = length <= jnp.sqrt(eps) * (1 + optax.tree.norm(lane.point))
-    lost = ~jnp.isfinite(after) | ~(optax.tree.norm(moved) <= RADIUS * size)  # a NaN is lost too
+    lost = ~jnp.isfinite(after) | ~(optax.tree.norm(moved) <= RADIUS * lane.size)  # a NaN is lost too
     onward = ~(arrived | lost)
-    return _Lane(
+    return lane._replace(
         point=jax.tree.map(lambda new, old: jnp.where(onward & better, new, old), moved, lane.point),
         damping=damping * jnp.where(better, EASED, RAISED),
         done=~onward | (lane.steps + 1 >= limit),

@@ -6,6 +6,9 @@ The step is taken in the Hessian's eigenbasis, H v_i = λ_i v_i:
 
 A component is left out only where v_i·g is below the rounding error of the gradient, measured at points two ulp away,
 **never because |λ_i| is small**: leaving those out makes a critical point of every exponential tail.
+
+Above 4 parameters the way there is taken with the same step by elimination, H d = -g, which costs a fifth; the
+eigenbasis takes over where a step is at most √eps, or where the pivots say that H is singular.
 """
 
 from functools import partial
@@ -16,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from landscape import smallmatrix
 from landscape.critical.catalogue import Ends, Status
 from landscape.critical.local import (
     UNROLLED,
@@ -30,9 +34,11 @@ from landscape.critical.local import (
     look,
     project,
     rounding,
+    vectorial,
 )
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype, parameter_count
+from landscape.search import Search
 from landscape.starts import checked_starts
 from landscape.sweep import lanes_within, sweep
 
@@ -40,8 +46,9 @@ PyTree = Any
 
 STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
 LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
-BLOCK, NARROW = 256, 16  # most lanes a block, of scalars and of arrays: few, because it waits for its slowest lane
-ROOM = 1 << 25  # bytes of Hessians in a block
+WIDTH, NARROW = 256, 64  # lanes side by side, of scalars and of arrays: XLA's operations are slower on more of these
+ROOM = 1 << 25  # bytes of their Hessians
+DEEP = 32  # points a lane works through, one after the other, where there are plenty
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
 
 _RUNNING = -1
@@ -70,22 +77,29 @@ def newton(
       block, store, progress: as in `landscape.sweep.sweep`.
 
     Raises ValueError or TypeError, before anything is compiled, for too many parameters and unsuitable arguments.
-    Cost of a step: n + 3 gradients and the eigenvectors of one n x n matrix.
+    Cost of a step: n + 1 gradients and an elimination; of the last few, n + 3 and the eigenvectors of an n x n matrix.
     """
     checked_size(problem)
     checked_count("steps", steps)
     starts, _ = checked_starts(problem, starts)
     grid = starts if isinstance(starts, Grid) else None
     problem = problem.astype(float_dtype(starts))
-    block = block or block_size(problem)
-    return sweep(_from_one, starts, problem, np.int32(steps), grid, block=block, store=store, progress=progress)
+    search = Search(_enter, _far, _advance, _finish, width(problem))
+    block = block or block_size(problem, grid.count if grid else len(jax.tree.leaves(starts)[0]))
+    return sweep(search, starts, problem, np.int32(steps), grid, block=block, store=store, progress=progress)
 
 
-def block_size(problem: Problem) -> int:
-    """Lanes a block, where the caller does not choose."""
+def block_size(problem: Problem, lanes: int) -> int:
+    """Lanes a block: one of two sizes, so that searches of different numbers of lanes share their programs."""
+    wide = width(problem)
+    return wide * (DEEP if lanes >= 4 * DEEP * wide else 1)
+
+
+def width(problem: Problem) -> int:
+    """Lanes that search side by side."""
     size = parameter_count(problem.reference)
     matrix = jax.ShapeDtypeStruct((size, size), np.float64)
-    return min(BLOCK if size <= UNROLLED else NARROW, lanes_within(ROOM, matrix))
+    return min(WIDTH if size <= UNROLLED else NARROW, lanes_within(ROOM, matrix))
 
 
 def checked_size(problem: Problem) -> None:
@@ -99,9 +113,11 @@ def checked_size(problem: Problem) -> None:
 
 class _Lane(NamedTuple):
     point: Vector
+    radius: jax.Array  # a point farther out than this has diverged
     step: Vector  # the last one taken
     distance: jax.Array
     curvature: jax.Array  # |H|_F at the start
+    near: jax.Array  # the eigenbasis is needed from here on
     settled: jax.Array  # the last step was the last one needed
     steps: jax.Array
     status: jax.Array
@@ -110,35 +126,66 @@ class _Lane(NamedTuple):
     values: Vector
 
 
-def _from_one(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None) -> Ends:
-    """Newton's method from one start: a pure function of it."""
-    point, stack = coordinates(start if grid is None else grid.embed(start))
-    loss = lambda vector: problem.at(stack(vector))  # noqa: E731
+def _enter(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None) -> _Lane:
+    del problem, limit
+    point, _ = coordinates(start if grid is None else grid.embed(start))
     radius = RADIUS * (1 + optax.tree.norm(point))
-    nothing, zero = optax.tree.zeros_like(point), jnp.zeros_like(radius)
-    state = (jnp.asarray(False), jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
-    lane = jax.lax.while_loop(
-        lambda lane: lane.status == _RUNNING,
-        partial(_step, loss, radius, limit),
-        _Lane(point, nothing, zero, zero, *state),
-    )
+    nothing, zero, no = optax.tree.zeros_like(point), jnp.zeros_like(radius), jnp.asarray(False)
+    scalars = jnp.asarray(not point[0].ndim)  # of these few the eigenbasis costs next to nothing
+    state = (scalars, no, jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
+    return _Lane(point, radius, nothing, zero, zero, *state)
+
+
+def _far(lane: _Lane, *_: Any) -> jax.Array:
+    return (lane.status == _RUNNING) & (~lane.near | (not lane.point[0].ndim))
+
+
+def _advance(lane: _Lane, problem: Problem, limit: jax.Array, grid: Grid | None) -> _Lane:
+    del grid
+    loss, _ = vectorial(problem)
+    return (_approach if lane.point[0].ndim else _step)(loss, limit, lane)
+
+
+def _finish(lane: _Lane, problem: Problem, limit: jax.Array, grid: Grid | None) -> Ends:
+    """What became of the lane, once it has taken the last steps in the eigenbasis."""
+    del grid
+    loss, stack = vectorial(problem)
+    if lane.point[0].ndim:  # of scalars all steps were such
+        lane = jax.lax.while_loop(lambda lane: lane.status == _RUNNING, partial(_step, loss, limit), lane)
     way = optax.tree.scale(
-        lane.distance / jnp.maximum(optax.tree.norm(lane.step), jnp.finfo(zero.dtype).tiny), lane.step
+        lane.distance / jnp.maximum(optax.tree.norm(lane.step), jnp.finfo(lane.loss.dtype).tiny), lane.step
     )
     shaken = jax.tree.map(jnp.subtract, hessian_at(loss, optax.tree.add(lane.point, way)), hessian_at(loss, lane.point))
     uncertainty = 2 * optax.tree.norm(shaken)
     least = jnp.min(jnp.abs(flat(lane.values)))
     scale = jnp.maximum(lane.curvature, optax.tree.norm(lane.values))
-    singular = least <= rounding(flat(lane.values).size, zero.dtype) * scale + uncertainty
+    singular = least <= rounding(flat(lane.values).size, lane.loss.dtype) * scale + uncertainty
     status = jnp.where((lane.status == Status.CONVERGED) & singular, Status.DEGENERATE, lane.status).astype(jnp.int8)
     where = lane.loss, lane.gradient_norm, lane.distance, flat(lane.values)
     return Ends(stack(lane.point), *where, uncertainty, lane.curvature, lane.steps, status)
 
 
-def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane:
+def _approach(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
+    """Newton's step by elimination; where that is not to be trusted, none, and the eigenbasis decides."""
+    matrix, (gradient,) = hessian_at(loss, lane.point), jax.grad(loss)(lane.point)
+    step, pivots = smallmatrix.solve(matrix, -gradient)
+    moved, length = lane.point[0] + step, optax.tree.norm(step)
+    eps, size = jnp.finfo(lane.loss.dtype).eps, 1 + optax.tree.norm(lane.point)
+    regular = jnp.min(pivots) > eps**0.75 * jnp.max(pivots)  # a NaN is not
+    onward = regular & (optax.tree.norm(moved) <= lane.radius) & (lane.steps < limit)
+    return lane._replace(
+        point=(jnp.where(onward, moved, lane.point[0]),),
+        step=(jnp.where(onward, step, lane.step[0]),),
+        curvature=jnp.where(lane.steps == 0, optax.tree.norm(matrix), lane.curvature),
+        near=~onward | (length <= jnp.sqrt(eps) * size),
+        steps=lane.steps + onward,
+    )
+
+
+def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     """Look at the point; decide that the lane is over, or move."""
     here = look(loss, lane.point)
-    eps, size = jnp.finfo(radius.dtype).eps, 1 + optax.tree.norm(lane.point)
+    eps, size = jnp.finfo(lane.loss.dtype).eps, 1 + optax.tree.norm(lane.point)
     curvature = jnp.where(lane.steps == 0, here.norm, lane.curvature)
     slopes, floors = project(here.basis, here.gradient), floors_at(loss, lane.point, here)
     live = jax.tree.map(lambda slope, floor: jnp.abs(slope) > floor, slopes, floors)
@@ -156,13 +203,13 @@ def _step(loss: Loss, radius: jax.Array, limit: jax.Array, lane: _Lane) -> _Lane
         (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
         (lane.settled | exhausted & (sideways <= eps**0.25 / 4 * size), Status.CONVERGED),
         (exhausted, Status.VANISHED),
-        (~(optax.tree.norm(moved) <= radius), Status.DIVERGED),  # a NaN too: a slope over a zero eigenvalue
+        (~(optax.tree.norm(moved) <= lane.radius), Status.DIVERGED),  # a NaN too: a slope over a zero eigenvalue
         (lane.steps >= limit, Status.OUT_OF_STEPS),
     ]
     status = jnp.select([condition for condition, _ in ends], [jnp.int32(code) for _, code in ends], _RUNNING)
     onward = status == _RUNNING
     choose = partial(jax.tree.map, lambda new, old: jnp.where(onward, new, old))
-    return _Lane(
+    return lane._replace(
         point=choose(moved, lane.point),
         step=choose(step, lane.step),
         distance=jnp.where(lane.settled, lane.distance, missing),

@@ -23,7 +23,7 @@ import numpy as np
 from landscape.critical.catalogue import Ends, Entry, Kind, Status
 from landscape.critical.classification import counts, undecided
 from landscape.critical.exploration import explore
-from landscape.critical.iteration import block_size, newton
+from landscape.critical.iteration import newton, width
 from landscape.critical.local import dense_hessian, loss_tolerance, rounding, rows, stacked
 from landscape.critical.probing import probe
 from landscape.critical.symmetry import orbit, same
@@ -196,12 +196,12 @@ def _spread(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> Landing:
     """Levenberg-Marquardt and Newton's method as a projection onto the set of these points."""
 
-    block = block_size(problem)
+    block = width(problem)
     piece = block * min(-(-lanes // block), jax.local_device_count())  # as wide as the starts: their program serves
 
     def land(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % piece, axis=0)])
-        parts = [_landed(problem, stacked(problem, part), block) for part in np.split(padded, len(padded) // piece)]
+        parts = [_landed(problem, stacked(problem, part)) for part in np.split(padded, len(padded) // piece)]
         ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
         there = classified(ends, curvature)
         alike = np.all(there.inertia == points.inertia[0], axis=1)
@@ -211,9 +211,9 @@ def _landing(problem: Problem, points: Points, curvature: float, lanes: int) -> 
     return land
 
 
-def _landed(problem: Problem, starts: PyTree, block: int) -> Ends:
+def _landed(problem: Problem, starts: PyTree) -> Ends:
     """Levenberg-Marquardt goes to the nearest part of a set, where Newton's method may leap; then that polishes."""
-    near = explore(problem, starts, "levenberg_marquardt", steps=LANDING, block=block)
+    near = explore(problem, starts, "levenberg_marquardt", steps=LANDING)
     return newton(problem, near.params, steps=LANDING)
 
 
