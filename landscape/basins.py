@@ -1,72 +1,36 @@
-"""What becomes of a run, and the map of it over many starts: basins of attraction, for any optimizer and batch size."""
+"""What becomes of runs: the map of outcomes over many starts, its shares, and Lyapunov exponents.
+
+Basins of attraction for any optimizer and batch size. What one run has come to is decided in `landscape.outcomes`.
+"""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from landscape import descent, hessian, smallmatrix
-from landscape.codes import Coded
-from landscape.estimate import Proportion, proportion
+from landscape import descent, orbits, outcomes
+from landscape.estimate import Estimate, Proportion, from_samples, proportion
+from landscape.outcomes import Ends, Outcome
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype, parameter_count
-from landscape.process import CHECKS, Process
+from landscape.process import Process
 from landscape.starts import checked_starts
 from landscape.sweep import sweep
+
+__all__ = ["BasinMap", "Ends", "Outcome", "lyapunov", "map"]
 
 PyTree = Any
 
 LARGEST = 16  # parameters up to which the exact Hessian is taken at every check
-RADIUS = 1e6  # a run farther than this from the origin, in units of 1 + its start's distance, has diverged
-LONGEST = 64  # steps of the longest cycle that is looked for
-
-
-class Outcome(Coded):
-    """What a run has come to."""
-
-    SETTLED = 0, "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative."
-    SADDLE = 1, "It rests at a saddle: below tolerance, with a negative eigenvalue. A perturbation would free it."
-    CYCLE = 2, "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it."
-    HOVERING = (
-        3,
-        "It stays with one minimum and keeps moving: minibatch noise, or too large a learning rate for a batch.",
-    )
-    UNSETTLED = 4, "It is bounded and still moving when the steps run out: give more steps, or suspect chaos."
-    DIVERGED = 5, "It left every bounded region, or is no longer finite: a smaller learning rate is needed."
-
-
-class Ends(NamedTuple):
-    """How runs ended; leaves have lanes first."""
-
-    outcome: Any  # int8, an Outcome
-    branch: Any  # int8, which minimum gradient flow reaches (`problem.branches`); says nothing of SADDLE, DIVERGED
-    period: Any  # int8, of a CYCLE, else 0
-    steps: Any  # int32, the check at which SETTLED or DIVERGED was seen; else the length of the run
-    params: PyTree
-    loss: Any
-    gradient_norm: Any
-    smallest: Any  # smallest eigenvalue of the Hessian there
-    sharpness: Any  # largest eigenvalue of the Hessian there
-
-
-class Watched(NamedTuple):
-    """A run and what its last check saw."""
-
-    run: descent.Lane
-    reach: Any  # 1 + distance of the start from the origin
-    before: PyTree  # where the last check saw it
-    moved: Any  # how far it had come since the check before that; 0 at the start
-    settled: Any
-    saddle: Any
-    diverged: Any
-    steps: Any
-    branch: Any
-    kept: Any  # checks since the branch last changed
-    recent: Any  # mean of log |loss| over about 2 checks
-    longer: Any  # over about 8
+OTHERS = {  # the outcomes that lead to no minimum, in the order of a map's names
+    "saddle": Outcome.SADDLE,
+    "cycle": Outcome.CYCLE,
+    "bounded, unsettled": Outcome.UNSETTLED,
+    "absorbed": Outcome.ABSORBED,
+    "not decided": Outcome.UNDECIDED,
+    "diverged": Outcome.DIVERGED,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,21 +54,39 @@ class BasinMap:
     @property
     def names(self) -> tuple[str, ...]:
         """What the labels mean: the problem's branches, then the outcomes that lead to none."""
-        return (*(self.problem.branches or ("minimum",)), "saddle", "cycle", "bounded, unsettled", "diverged")
+        return (*(self.problem.branches or ("minimum",)), *OTHERS)
 
     @property
     def labels(self) -> np.ndarray:
         """One label a start, an index into `names`: its branch if SETTLED or HOVERING, else what happened."""
         outcome, branch = (np.asarray(a).astype(int) for a in (self.ends.outcome, self.ends.branch))
         label = branch
-        for i, other in enumerate((Outcome.SADDLE, Outcome.CYCLE, Outcome.UNSETTLED, Outcome.DIVERGED)):
-            label = np.where(outcome == other, len(self.names) - 4 + i, label)
+        for name, other in OTHERS.items():
+            label = np.where(outcome == other, self.names.index(name), label)
         return label.reshape(self.shape)
 
     def shares(self) -> dict[str, Proportion]:
         """The share of starts of each label, with its 95 % interval (for starts drawn at random)."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
         return {name: proportion(count, self.labels.size) for name, count in zip(self.names, counts, strict=True)}
+
+    def times(self) -> dict[str, Estimate]:
+        """Mean steps until the outcome was seen, by label: see `means`. Runs are checked 40 times, so a time is above
+        the true one by up to a 40th of the run."""
+        return self.means(self.ends.steps)
+
+    def sharpness(self) -> dict[str, Estimate]:
+        """Mean largest eigenvalue of the Hessian at the end, by label: see `means`."""
+        return self.means(self.ends.sharpness)
+
+    def means(self, values: Any) -> dict[str, Estimate]:
+        """The mean of one value a start over the starts of each label, with its standard error, in float64.
+
+        Labels of fewer than two starts are left out: they have no standard error.
+        """
+        labels, values = self.labels.ravel(), np.asarray(values, np.float64).ravel()
+        groups = {name: values[labels == i] for i, name in enumerate(self.names)}
+        return {name: from_samples(group) for name, group in groups.items() if group.size > 1}
 
 
 def map(
@@ -129,147 +111,86 @@ def map(
       The others are those of `landscape.descent.run`.
 
     A run is checked 40 times (at each step, if there are fewer). With g the gradient, H the Hessian, H v_i = λ_i v_i
-    and eps the precision's, it has SETTLED when Newton's step is small, |v_i·g| <= √eps |λ_i| (1 + |w|) for all i (or
-    the slope is below the gradient's rounding error), what is left to go by the displacements between checks is at
-    most √eps (1 + |w|), and min λ >= -√eps max|λ|. So it is within about √eps (1 + |w|) of the minimum, or within
-    8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell.
+    and eps the precision's, it rests when Newton's step is small, |v_i·g| <= √eps |λ_i| (1 + |w|) for all i (or the
+    slope is below the gradient's rounding error), and what is left to go by the displacements between checks is at
+    most √eps (1 + |w|); at a saddle if min λ < -√eps max|λ|, else it has SETTLED. So it is within about √eps (1 + |w|)
+    of the minimum, or within 8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell. Before that, a
+    nudge of √eps/16 (1 + |w|), which `Ends.params` knows nothing of, decides: a run that leaves again was ABSORBED.
 
-    With minibatches no cycle is looked for: a bounded run HOVERS where for the last quarter of the checks it kept its
-    branch and its loss no longer fell (by half in about six checks), and is UNSETTLED else.
+    Full-batch runs that do not rest go on for 576 steps, to find a cycle of up to 64 steps, motion about a saddle that
+    leaves its way out alone, or motion without a trend (UNSETTLED), and their Lyapunov exponent; see
+    `orbits.orbit`. With minibatches no cycle is looked for: a bounded run HOVERS where for the last quarter of the
+    checks it kept its branch, and is UNSETTLED where it did not, if its loss no longer falls (by half in about six
+    checks). All the rest is UNDECIDED.
 
-    Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each.
+    Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each,
+    and for blocks with runs that do not rest about 1500 full-batch steps.
     """
-    size = parameter_count(problem.reference)
-    if size > LARGEST:
-        raise ValueError(
-            f"the problem has {size} parameters: outcomes need its Hessian at each check, so {LARGEST} is the limit"
-        )
+    checked_size(problem)
     checked_count("steps", steps)
     starts, _ = checked_starts(problem, starts)
     points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, ())
     problem = problem.astype(float_dtype(points))
     randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
     engine = {"static": method, "block": block, "store": store, "progress": progress}
-    process = Process(_init, _advance, _finish, int(steps), check=_check)
+    process = Process(outcomes.start, outcomes.advance, outcomes.finish, int(steps), check=outcomes.check)
     ends, _ = sweep(process, points, problem, hyper, **randomness, **engine)
     return BasinMap(problem, starts if isinstance(starts, Grid) else None, ends)
 
 
-def _init(start: descent.Start, problem: Problem, hyper: dict, *, static: descent.Method, key: Any = None) -> Any:
-    lane, counts = descent.init(start, problem, hyper, static=static, key=key)
-    size, level = optax.tree.norm(start.params), _level(problem.at(start.params))
-    no, none = jnp.asarray(False), jnp.int32(0)
-    branch = _branch(problem, start.params)
-    return Watched(
-        lane, 1 + size, start.params, jnp.zeros_like(size), no, no, no, none, branch, none, level, level
-    ), counts
+def lyapunov(
+    problem: Problem,
+    starts: Any,
+    *,
+    optimizer: descent.Optimizer,
+    hyper: dict[str, Any],
+    steps: int = 2000,
+    windows: int = outcomes.WINDOWS,
+    block: int | None = None,
+    progress: bool | str = False,
+) -> Estimate:
+    """The largest Lyapunov exponent per step of full-batch orbits, (lanes,), after `steps` steps of transient.
 
+    lim log |J_t ... J_1 v| / t with J the Jacobian of one step in the parameters and the optimizer's memory: ln of the
+    largest |multiplier| at a fixed point (0 along a valley), above 0 for chaos. The tangent v is carried by `jax.jvp`
+    and renormalised at each step, for one window of 64 steps to find its direction and then for `windows` of them,
+    whose spread gives the standard error (it knows nothing of correlations longer than a window).
 
-def _advance(state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, *, static: Any, key: Any = None) -> Any:
-    watched, counts = state
-    run, counts = descent.advance((watched.run, counts), start, stop, problem, hyper, static=static, key=key)
-    return watched._replace(run=run), counts
-
-
-def _check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) -> tuple[Watched, jax.Array]:
-    del hyper, static
-    watched = state[0]
-    params = watched.run.params
-    size, moved = optax.tree.norm(params), optax.tree.norm(optax.tree.sub(params, watched.before))
-    loss, slopes, eigenvalues = _curvature(problem, params)
-    at_rest = _near(slopes, eigenvalues, size) & _still(moved, watched.moved, size)
-    saddle = eigenvalues[0] < -jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(jnp.abs(eigenvalues))
-    branch, level = _branch(problem, params), _level(loss)
-    seen = watched._replace(
-        before=params,
-        moved=moved,
-        settled=at_rest & ~saddle,
-        saddle=at_rest & saddle,
-        diverged=~(size <= RADIUS * watched.reach),
-        steps=jnp.int32(step),
-        branch=branch,
-        kept=jnp.where(branch == watched.branch, watched.kept + 1, 0),
-        recent=watched.recent + (level - watched.recent) / 2,
-        longer=watched.longer + (level - watched.longer) / 8,
-    )
-    return seen, seen.settled | seen.diverged
-
-
-def _near(slopes: jax.Array, eigenvalues: jax.Array, size: jax.Array) -> jax.Array:
-    """Whether Newton's step, |v_i·g / λ_i| along each eigenvector, is at most √eps (1 + |w|).
-
-    A slope below 8 eps max|λ| (1 + |w|), the rounding error of the gradient, counts as none: λ_i may be 0.
+    Raises as `descent.run` does. Cost: about 2.5 steps for each of the 64 (1 + windows).
+    Source: Benettin, Galgani, Giorgilli, Strelcyn, Meccanica 15 (1980) 9-20.
     """
-    eps = jnp.finfo(size.dtype).eps
-    steep = jnp.maximum(jnp.sqrt(eps) * jnp.abs(eigenvalues), 8 * eps * jnp.max(jnp.abs(eigenvalues)))
-    return jnp.all(jnp.abs(slopes) <= steep * (1 + size))
+    checked_count("steps", steps)
+    checked_count("windows", windows, 2, why=": its spread is the standard error")
+    starts, _ = checked_starts(problem, starts)
+    points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, None, ())
+    problem = problem.astype(float_dtype(points))
+    process = Process(_init, _advance, _exponent, int(steps))
+    key = {"key": 0} if method.noisy else {}
+    args = problem, hyper, np.int32(windows)
+    return sweep(process, points, *args, static=method, block=block, progress=progress, **key)[0]
 
 
-def _still(moved: jax.Array, before: jax.Array, size: jax.Array) -> jax.Array:
-    """Whether what is left to go is at most √eps (1 + |w|): ρ moved / (1 - ρ), with ρ = moved / before.
-
-    Small steps alone do not say so: their sum may be long. A run that moves by rounding only has nothing left to go.
-    """
-    eps = jnp.finfo(size.dtype).eps
-    ratio = moved / before
-    left = jnp.where(ratio < 1, ratio * moved / (1 - ratio), jnp.inf)
-    return (left <= jnp.sqrt(eps) * (1 + size)) | (moved <= 8 * eps * (1 + size))
+def _init(start: Any, problem: Problem, hyper: dict, windows: Any, *, static: Any, key: Any = None) -> Any:
+    del windows
+    return descent.init(start, problem, hyper, static=static, key=key)
 
 
-def _finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> Ends:
-    watched, counts = state
-    params = watched.run.params
-    if static.batch_size is None:
-        period = _period((watched.run, counts), problem, hyper, static)
-        moving = jnp.where(period > 0, Outcome.CYCLE, Outcome.UNSETTLED)
-    else:
-        stays = (watched.kept >= CHECKS // 4) & (watched.recent >= watched.longer - jnp.log(2))
-        period, moving = jnp.int8(0), jnp.where(stays, Outcome.HOVERING, Outcome.UNSETTLED)
-    known = [watched.diverged, watched.settled, watched.saddle]
-    outcome = jnp.select(known, [Outcome.DIVERGED, Outcome.SETTLED, Outcome.SADDLE], moving)
-    loss, slopes, eigenvalues = _curvature(problem, params)
-    return Ends(
-        outcome=outcome.astype(jnp.int8),
-        branch=_branch(problem, params),
-        period=jnp.where(outcome == Outcome.CYCLE, period, 0).astype(jnp.int8),
-        steps=watched.steps,
-        params=params,
-        loss=loss,
-        gradient_norm=jnp.sqrt(jnp.sum(jnp.square(slopes))),
-        smallest=eigenvalues[0],
-        sharpness=eigenvalues[-1],
-    )
+def _advance(
+    state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, windows: Any, *, static: Any, key: Any = None
+) -> Any:
+    del windows
+    return descent.advance(state, start, stop, problem, hyper, static=static, key=key)
 
 
-def _level(loss: jax.Array) -> jax.Array:
-    return jnp.log(jnp.maximum(jnp.abs(loss), jnp.finfo(loss.dtype).tiny))
+def _exponent(state: Any, problem: Problem, hyper: dict, windows: Any, *, static: Any) -> Estimate:
+    outward = jax.tree.map(jax.numpy.zeros_like, state[0].params)  # no saddle is looked for
+    return Estimate(*orbits.growth(orbits.orbit(state, problem, hyper, static, outward, windows), windows))
 
 
-def _branch(problem: Problem, params: PyTree) -> jax.Array:
-    return jnp.int8(problem.branch(params, problem.data) if problem.branch else 0)
-
-
-def _curvature(problem: Problem, params: PyTree) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loss, slopes v_i·g along the Hessian's eigenvectors, and its eigenvalues, ascending."""
-    scalars, stack = hessian.unstacked(params)
-    loss, gradient, rows = hessian.derivatives(lambda entries: problem.at(stack(entries)), scalars)
-    eigenvalues, vectors = smallmatrix.eigh(rows)
-    slopes = [sum(v * g for v, g in zip(vector, gradient, strict=True)) for vector in vectors]
-    return loss, jnp.stack(slopes), jnp.stack(eigenvalues)
-
-
-def _period(state: Any, problem: Problem, hyper: dict, static: descent.Method) -> jax.Array:
-    """The least p in 2..64 after which a full-batch run is back where it was to rounding, having left it; else 0."""
-    origin = state[0].params
-    tolerance = 256 * jnp.finfo(float_dtype(origin)).eps * (1 + optax.tree.norm(origin))
-
-    def step(p: jax.Array, carry: tuple) -> tuple:
-        state, farthest, period = carry
-        state = descent.advance(state, 0, 1, problem, hyper, static=static)
-        distance = optax.tree.norm(optax.tree.sub(state[0].params, origin))
-        farthest = jnp.maximum(farthest, distance)
-        back = (period == 0) & (distance <= tolerance) & (farthest > 1000 * tolerance)
-        return state, farthest, jnp.where(back, p, period)
-
-    start = state, jnp.zeros_like(tolerance), jnp.int32(0)
-    return jax.lax.fori_loop(1, LONGEST + 1, step, start)[2]
+def checked_size(problem: Problem) -> None:
+    """Raise unless the problem is small enough for a Hessian at each check."""
+    size = parameter_count(problem.reference)
+    if size > LARGEST:
+        raise ValueError(
+            f"the problem has {size} parameters: outcomes need its Hessian at each check, so {LARGEST} is the limit"
+        )

@@ -97,7 +97,7 @@ def by_reciprocals(fn: Callable) -> Callable:
 
     def call(*args: PyTree) -> PyTree:
         traced, result = jax.make_jaxpr(fn, return_shape=True)(*args)
-        division = lambda _, a, b: [_divide(a, b)]  # noqa: E731
+        division = lambda _, a, b: [_quotient(a, b)]  # noqa: E731
         leaves = evaluate(traced.jaxpr, traced.consts, jax.tree.leaves(args), {"div": division})
         return jax.tree.structure(result).unflatten(leaves)
 
@@ -148,6 +148,19 @@ def subequations(jaxpr: Any) -> Iterator[Any]:
         yield equation
         for inner in jaxprs.jaxprs_in_params(equation.params):
             yield from subequations(inner)
+
+
+@jax.custom_jvp
+def _quotient(a: Any, b: Any) -> jax.Array:
+    return _divide(a, b)
+
+
+@_quotient.defjvp
+def _quotient_tangent(values: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """Written out: JAX's derivative of a `custom_vmap` takes lanes twice where a value has them and its tangent not."""
+    (a, b), (da, db) = values, tangents
+    ratio = _divide(a, b)
+    return ratio, (da - ratio * db) / b
 
 
 @jax.custom_batching.custom_vmap

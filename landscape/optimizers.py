@@ -1,5 +1,8 @@
-"""Optimizers that optax does not have, as optax factories."""
+"""Optimizers that optax does not have, as optax factories; presets; schedules whose numbers can be swept."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -45,3 +48,65 @@ def scale_by_root_mean_square() -> optax.GradientTransformation:
         return scaled, RootMeanSquareState(count, total)
 
     return optax.GradientTransformation(init, update)
+
+
+PRESETS: dict[str, tuple[Callable[..., optax.GradientTransformation], dict[str, Any]]] = {
+    "gd": (optax.sgd, {}),
+    "heavy_ball": (optax.sgd, {"momentum": 0.9}),
+    "nesterov": (optax.sgd, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": (optax.adagrad, {}),
+    "rms": (rms, {}),
+    "rmsprop": (optax.rmsprop, {}),
+    "adam": (optax.adam, {}),
+}
+
+
+def preset(name: str, learning_rate: Any, **hyper: Any) -> dict[str, Any]:
+    """The `optimizer=` and `hyper=` of a named method, as in `basins.map(toy, grid, **preset("adam", 0.01))`.
+
+    With `batch_size=` beside them, "gd" is SGD. `hyper` adds to the preset's own arguments, or replaces them; numbers
+    may be arrays, one a lane. Everything else is optax's default.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"name is {name!r}: give one of {', '.join(PRESETS)}")
+    optimizer, own = PRESETS[name]
+    return {"optimizer": optimizer, "hyper": {"learning_rate": learning_rate} | own | hyper}
+
+
+def decay(count: jax.Array, decay_steps: Any) -> jax.Array:
+    """1/√(1 + count/decay_steps)."""
+    return 1 / jnp.sqrt(1 + count / decay_steps)
+
+
+def warm_up(count: jax.Array, warm_up_steps: Any) -> jax.Array:
+    """min(1, (count + 1)/warm_up_steps)."""
+    return jnp.minimum(1, (count + 1) / warm_up_steps)
+
+
+@functools.cache
+def scheduled(optimizer: Callable[..., optax.GradientTransformation], schedule: Callable[..., jax.Array]) -> Callable:
+    """A factory of `optimizer` whose updates are times schedule(count, ...), with the schedule's arguments beside its
+    own: `optimizer=scheduled(optax.adam, warm_up), hyper={"learning_rate": 0.01, "warm_up_steps": 100.0}`.
+
+    The learning rate is the last factor of an update for every preset, so this is a schedule of the learning rate, of
+    which every number can be swept. Raises ValueError where both have an argument of one name.
+    """
+    theirs = inspect.signature(optimizer).parameters
+    own = list(inspect.signature(schedule).parameters.values())[1:]
+    twice = [parameter.name for parameter in own if parameter.name in theirs]
+    if twice:
+        raise ValueError(f"the schedule and the optimizer both take {', '.join(twice)}: rename the schedule's")
+
+    def factory(**hyper: Any) -> optax.GradientTransformation:
+        numbers = {parameter.name: hyper.pop(parameter.name) for parameter in own}
+        return optax.chain(optimizer(**hyper), optax.scale_by_schedule(lambda count: schedule(count, **numbers)))
+
+    # `descent` reads from the signature which arguments there are, and which must be given.
+    both = sorted(
+        [*own, *theirs.values()],
+        key=lambda parameter: (parameter.kind, parameter.default is not inspect.Parameter.empty),
+    )
+    named: Any = factory
+    named.__signature__ = inspect.Signature(both)
+    named.__name__ = f"{optimizer.__name__} with {schedule.__name__}"
+    return named

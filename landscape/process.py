@@ -37,17 +37,19 @@ class Process(NamedTuple):
     advance: Callable[..., Any]  # (state, start, stop, *args) -> state after the steps start, ..., stop - 1
     finish: Callable[..., Any]  # (state, *args) -> record
     steps: int  # length of the whole run
-    check: Callable[..., Any] | None = None  # (state, step, *args) -> (lane, done), at `CHECKS` equal distances
+    check: Callable[..., Any] | None = None  # (state, step, *args) -> (lane, done), at the steps of `check_at`
     observe: Callable[..., Any] | None = None  # (state, *args) -> what is kept at each step of `observe_at`
     observe_at: tuple[int, ...] = ()  # steps; 0 is before the first one
+    check_at: tuple[int, ...] = ()  # steps; none of them for `CHECKS` equal distances
 
     def unscheduled(self) -> "Process":
         """The functions alone, which is what is compiled."""
-        return self._replace(steps=0, observe_at=())
+        return self._replace(steps=0, observe_at=(), check_at=())
 
     def checks(self) -> set[int]:
         """The steps at which runs are checked."""
-        return {self.steps * i // CHECKS for i in range(1, CHECKS + 1)} - {0} if self.check else set()
+        equal = {self.steps * i // CHECKS for i in range(1, CHECKS + 1)} - {0}
+        return (set(self.check_at) or equal) if self.check else set()
 
     def stops(self) -> list[int]:
         """The steps at which a run pauses, to be checked or observed, and its end."""

@@ -85,7 +85,8 @@ def labels(problem, grid, hyper, batch, seed, steps):
     options = {"batch_size": batch, "seeds": seed, "steps": steps, "block": block}
     found = ls.basins.map(problem, grid, optimizer=optax.sgd, hyper=hyper, **options)
     # What is still moving under noise counts with the branch where it is in the end, as the caption says.
-    moving = (found.outcome == ls.basins.Outcome.UNSETTLED) & (batch < problem.size)
+    outcome = ls.basins.Outcome
+    moving = np.isin(found.outcome, (outcome.UNSETTLED, outcome.UNDECIDED)) & (batch < problem.size)
     branch = np.asarray(found.ends.branch).reshape(found.shape)
     return np.where(moving, branch, found.labels).astype(np.int8), found.names
 

@@ -13,6 +13,8 @@ from scipy.stats import binomtest
 from landscape import descent
 from landscape.problems import toy
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 COUNT, SIDE, REPETITIONS, STEPS = 1000, 15, 3, 256
 
@@ -152,8 +154,8 @@ def test_counts_are_those_of_a_plain_loop_with_the_same_shuffles_at_every_batch_
             start = noise["w1"][i], noise["w2"][j]
             full = outcome(data, start, hyper, size, whole, STEPS)
             runs = [outcome(data, start, hyper, batch, order, STEPS) for order in shuffles]
-            # The loop knows where a full batch is in the end, not whether it rests there or is "unsettled".
-            if full is None or None in runs or maps[2, i, j] == "bounded, unsettled":
+            # The loop knows where a full batch is in the end, not whether it rests there or still moves.
+            if full is None or None in runs or maps[2, i, j] in ("bounded, unsettled", "not decided", "absorbed"):
                 continue
             assert (maps[2, i, j], maps[row, i, j]) == (full, runs[0])
             assert noise["counts"][method, row, i, j] == sum(run != full for run in runs)

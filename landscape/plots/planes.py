@@ -15,7 +15,14 @@ from landscape.plots.marks import BLACK, BLUE, GREY, ORANGE, PALETTE, PURPLE, SK
 DEFINITENESS = ("positive definite", "semidefinite", "indefinite", "negative definite")
 MARKERS = {"minimum": ("o", "white"), "saddle": ("X", ORANGE), "maximum": ("^", PURPLE)}
 OTHER_MARKER = ("D", SKY)  # degenerate kinds
-ENDS = (VERMILION, PURPLE, YELLOW, GREY)  # the outcomes of a basin map that lead to no minimum, in its order
+ENDS = {  # the outcomes of a basin map that lead to no minimum
+    "saddle": VERMILION,
+    "cycle": PURPLE,
+    "bounded, unsettled": YELLOW,
+    "absorbed": BLACK,
+    "not decided": "#FFFFFF",
+    "diverged": GREY,
+}
 SQUARE = 4  # a plane whose sides differ by less than this factor is drawn to scale
 
 
@@ -143,7 +150,8 @@ def definiteness(record: Any, ax: Axes | None = None) -> Axes:
 def basins(record: Any, ax: Axes | None = None) -> Axes:
     """A `basins.BasinMap`: the minimum that each start leads to, or what else became of it."""
     grid = _grid(record.grid)
-    colours = (*_distinct(len(record.names) - len(ENDS)), *ENDS)
+    minima = iter(_distinct(sum(name not in ENDS for name in record.names)))
+    colours = [ENDS.get(name) or next(minima) for name in record.names]
     return categories(grid, record.labels, record.names, ax, colours=colours)
 
 
@@ -262,7 +270,7 @@ def _distinct(count: int) -> list[str]:
     Up to 7 more of these lie 13 CIELAB units or more from each other and from the rest, for red- and green-blind
     readers too; beyond that neighbours grow alike.
     """
-    first = [colour for colour in PALETTE if colour not in ENDS][:count]
+    first = [colour for colour in PALETTE if colour not in ENDS.values()][:count]
     more = matplotlib.colormaps["magma"](np.linspace(0.1, 0.9, count - len(first)))
     return first + [to_hex(colour) for colour in more]
 

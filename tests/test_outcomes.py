@@ -1,0 +1,174 @@
+"""Decisions about one run: Lyapunov exponents, nudges, motion about a saddle, and what is left undecided."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from landscape import basins, problem, problems
+from landscape.basins import Outcome
+from landscape.problems.toy import Weights
+
+TOY = problems.two_weight()
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def on_the_line(*places):
+    return Weights(np.array(places), np.array(places))
+
+
+def exponent(starts, hyper, of=TOY, optimizer=optax.sgd, **options):
+    return basins.lyapunov(of, starts, optimizer=optimizer, hyper=hyper, block=64, **options)
+
+
+def run(starts, hyper, steps, of=TOY, optimizer=optax.sgd):
+    return basins.map(of, starts, optimizer=optimizer, hyper=hyper, steps=steps, block=64)
+
+
+# --- exponents --------------------------------------------------------------------------------------------------------
+
+
+def test_the_exponent_of_the_full_chaos_is_the_logarithm_of_three():
+    found = exponent(on_the_line(0.5, 0.7, 1.1), {"learning_rate": 1.0}, windows=64)  # item 5
+    assert np.all(np.abs(found.mean - np.log(3)) < 5 * found.standard_error)
+    assert np.all(found.standard_error < 0.01)
+    away = exponent(on_the_line(0.5), {"learning_rate": 0.9}, windows=64)
+    assert np.abs(away.mean - np.log(3)) > 20 * away.standard_error
+
+
+def test_the_exponent_is_the_growth_of_a_small_distance():
+    """Two orbits 1e-9 apart in a loop, brought back to that distance at each step."""
+    rate, w, length = 0.9, np.array([0.6, 0.6]), 1e-9
+    step = lambda w: w + 2 * rate * (1 - w[0] * w[1]) * w[::-1]  # noqa: E731
+    other, logs = w + length * np.array([0.8, 0.6]), []
+    for _ in range(20000):
+        w, other = step(w), step(other)
+        away = other - w
+        logs.append(np.log(np.linalg.norm(away) / length))
+        other = w + away / np.linalg.norm(away) * length
+    found = exponent(on_the_line(0.6), {"learning_rate": rate}, windows=100)
+    spread = np.std([np.mean(part) for part in np.split(np.array(logs), 20)]) / np.sqrt(19)
+    assert abs(found.mean[0] - np.mean(logs)) < 5 * np.hypot(spread, found.standard_error[0])
+
+
+def test_the_exponent_of_a_stable_minimum_is_the_logarithm_of_its_largest_multiplier():
+    of = problems.two_weight(l2=0.5)  # minima at w1 = w2 = ±√0.5, with eigenvalues 4 - 2 and 2
+    rates, momentum = np.array([0.1, 0.3, 0.45]), 0.5
+    eigenvalues = np.linalg.eigvalsh([[2 * 0.5 + 1, 4 * 0.5 - 2], [4 * 0.5 - 2, 2 * 0.5 + 1]])
+    plain = np.log(np.max(np.abs(1 - rates[:, None] * eigenvalues), axis=1))
+    start = on_the_line(0.6, 0.6, 0.6)
+    np.testing.assert_allclose(exponent(start, {"learning_rate": rates}, of).mean, plain, rtol=1e-6)
+    heavy = exponent(start, {"learning_rate": rates, "momentum": momentum}, of).mean
+    roots = [max(abs(np.roots([1, -(1 + momentum - r * e), momentum])[0]) for e in eigenvalues) for r in rates]
+    np.testing.assert_allclose(heavy, np.log(roots), atol=0.01)  # complex roots turn, so windows end anywhere
+
+
+def test_the_exponent_of_a_cycle_is_that_of_its_multiplier():
+    rate = 0.55
+    total, difference = np.sqrt(1 + 3 / (2 * rate)), np.sqrt(1 - 1 / (2 * rate))
+    along = [(total + sign * difference) / 2 for sign in (1, -1)]
+    multipliers = [np.array([1 + 2 * rate * (1 - 3 * x**2), 1 - 2 * rate * (1 - x**2)]) for x in along]
+    expected = np.max(np.log(np.abs(multipliers[0] * multipliers[1]))) / 2
+    found = exponent(on_the_line(0.5), {"learning_rate": rate})
+    assert found.mean[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_momentum_and_adam_have_tangents_too():
+    at_rest = Weights(np.array([1.2]), np.array([1 / 1.2]))
+    for optimizer, hyper in (
+        (optax.adam, {"learning_rate": 0.01}),
+        (optax.sgd, {"learning_rate": 0.1, "momentum": 0.9}),
+    ):
+        found = exponent(Weights(np.array([0.9]), np.array([0.7])), hyper, optimizer=optimizer)
+        assert abs(found.mean[0]) < 1e-3  # the valley is neutral
+    sharp = exponent(at_rest, {"learning_rate": 2.5 / (2 * (1.2**2 + 1.2**-2))}, steps=1)
+    assert sharp.mean[0] == pytest.approx(np.log(1.5), rel=1e-6)  # |1 - 2.5|, at rest exactly
+
+
+def test_one_window_has_no_error():
+    with pytest.raises(
+        ValueError, match="windows is 1: give a whole number, 2 or more: its spread is the standard err"
+    ):
+        exponent(on_the_line(0.5), {"learning_rate": 0.3}, windows=1)
+
+
+# --- nudges -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("factor, outcome", [(1.9, Outcome.SETTLED), (2.2, Outcome.ABSORBED)])
+def test_a_nudge_tells_a_stable_minimum_from_an_unstable_one(factor, outcome, precision):
+    """Exactly on the minimum (2, 1/2), where gradient descent is stable below eta λ = 2, λ = 2 S (item 6)."""
+    rate = factor / (2 * (4 + 0.25))
+    starts = Weights(np.array([2.0, -2.0], precision), np.array([0.5, -0.5], precision))
+    found = run(starts, {"learning_rate": rate}, 2000)
+    assert np.all(found.outcome == outcome) and np.all(found.ends.steps == 50)
+    np.testing.assert_array_equal(found.ends.params.w1, starts.w1)  # the nudge leaves no trace
+    assert np.all(np.isnan(found.ends.lyapunov))
+
+
+def test_momentum_raises_the_edge():
+    rate = 2.2 / (2 * (4 + 0.25))  # stable for heavy ball below eta λ = 2 (1 + β), item 12
+    found = run(Weights(np.array([2.0]), np.array([0.5])), {"learning_rate": rate, "momentum": 0.5}, 2000)
+    assert found.outcome[0] == Outcome.SETTLED
+
+
+def test_rest_at_the_last_check_is_not_decided():
+    found = run(Weights(np.array([2.0]), np.array([0.5])), {"learning_rate": 0.1}, 30)
+    assert found.outcome[0] == Outcome.UNDECIDED and found.shares()["not decided"].share == 1
+
+
+# --- saddles, trends --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [optax.rmsprop, optax.adam, optax.adagrad])
+def test_adaptive_methods_stay_at_the_saddle_on_its_line(optimizer):
+    w = np.linspace(0.1, 1.4, 20)
+    rate = 0.1 if optimizer is optax.adagrad else 0.01
+    found = run(Weights(w, -w), {"learning_rate": rate}, 4000, optimizer=optimizer)  # item 13
+    assert np.all(found.outcome == Outcome.SADDLE)
+    off = run(Weights(w, -w * (1 - 1e-6)), {"learning_rate": rate}, 4000, optimizer=optimizer)
+    assert not np.any(off.outcome == Outcome.SADDLE)
+
+
+def test_a_cycle_about_a_minimum_is_no_saddle_though_its_points_have_a_negative_curvature():
+    found = run(on_the_line(0.5, 0.7), {"learning_rate": 0.55}, 4000)
+    assert np.all(found.outcome == Outcome.CYCLE)
+    chaos = run(on_the_line(0.5, 0.7), {"learning_rate": 0.9}, 4000)  # it visits both sides of the saddle
+    assert np.all(chaos.outcome == Outcome.UNSETTLED)
+    assert np.all(np.abs(chaos.ends.lyapunov - 0.806) < 5 * chaos.ends.lyapunov_error)  # of the loop of this file
+
+
+@pytest.mark.parametrize("steps", [40, 100])
+def test_a_run_on_its_way_is_not_decided(steps):
+    found = run(Weights(np.array([0.3, 1e-12]), np.array([0.4, 0.0])), {"learning_rate": 0.01}, steps)
+    assert np.all(found.outcome == Outcome.UNDECIDED)
+
+
+def square(params, data):
+    return params**2
+
+
+def test_outcomes_need_no_branches():
+    found = run(np.array([1.0, -2.0]), {"learning_rate": 0.1}, 400, problem.make(square, np.float64(0.0)))
+    assert found.names[0] == "minimum" and np.all(found.labels == 0)
+
+
+# --- means ------------------------------------------------------------------------------------------------------------
+
+
+def test_times_and_sharpness_are_means_with_errors():
+    starts = Weights(*np.random.default_rng(0).uniform(-2, 2, (2, 200)))
+    found = run(starts, {"learning_rate": 0.1}, 2000)
+    plus = found.labels == 0
+    sharpness = found.ends.sharpness[plus]
+    mean = found.sharpness()["branch +"]
+    assert mean.mean == pytest.approx(np.mean(sharpness), rel=1e-12)
+    assert mean.standard_error == pytest.approx(np.std(sharpness, ddof=1) / np.sqrt(plus.sum()), rel=1e-12)
+    assert found.times()["branch +"].mean == np.mean(found.ends.steps[plus])
+    assert set(found.times()) == {found.names[label] for label in np.unique(found.labels)}

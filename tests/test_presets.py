@@ -1,0 +1,91 @@
+"""Presets and schedules: the named optimizers are optax's, and a schedule's numbers can be swept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from landscape import basins, descent, optimizers, problems
+from landscape.optimizers import decay, preset, scheduled, warm_up
+from landscape.problems.toy import Weights
+
+TOY = problems.two_weight()
+STARTS = Weights(np.array([0.5, 1.1]), np.array([0.3, 0.4]))
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def loop(optimizer, rate_of, steps, start=(0.5, 0.3)):
+    """Steps of an optax optimizer in a plain loop, each times `rate_of(step)`."""
+    w = jnp.array(start)
+    state = optimizer.init(w)
+    gradient = jax.grad(lambda w: (1 - w[0] * w[1]) ** 2)
+    for step in range(steps):
+        update, state = optimizer.update(gradient(w), state, w)
+        w = w + rate_of(step) * update
+    return w
+
+
+@pytest.mark.parametrize(
+    "name, same",
+    [
+        ("heavy_ball", lambda: optax.sgd(0.05, momentum=0.9)),
+        ("nesterov", lambda: optax.sgd(0.05, momentum=0.9, nesterov=True)),
+        ("adam", lambda: optax.adam(0.05)),
+    ],
+)
+def test_a_preset_is_optaxs_optimizer(name, same):
+    found = descent.run(TOY, STARTS, **preset(name, 0.05), steps=12, block=64).end.params
+    np.testing.assert_allclose([found.w1[0], found.w2[0]], loop(same(), lambda _: 1, 12), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", optimizers.PRESETS)
+def test_every_preset_is_accepted_with_swept_rates(name):
+    given = preset(name, np.array([0.01, 0.02]))
+    shared, own, _ = descent.checked_hyper(given["optimizer"], given["hyper"], 2, np.float64)
+    assert set(own) == {"learning_rate"} and len(shared) + len(own) >= 1
+
+
+def test_a_preset_takes_more_and_other_arguments():
+    assert preset("heavy_ball", 0.1, momentum=0.5)["hyper"] == {"learning_rate": 0.1, "momentum": 0.5}
+    found = basins.map(TOY, STARTS, **preset("gd", 0.1), steps=400, block=64)
+    assert found.labels.tolist() == [0, 0]
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="name is 'adamw': give one of gd, heavy_ball, nesterov, adagrad, rms, rmspro"):
+        preset("adamw", 0.1)
+
+
+@pytest.mark.parametrize(
+    "schedule, name, rate_of",
+    [
+        (decay, "decay_steps", lambda number: lambda step: (1 + step / number) ** -0.5),
+        (warm_up, "warm_up_steps", lambda number: lambda step: min(1, (step + 1) / number)),
+    ],
+)
+def test_the_numbers_of_a_schedule_are_swept_in_one_program(schedule, name, rate_of):
+    start = Weights(np.array([0.5, 0.5]), np.array([0.3, 0.3]))
+    numbers = np.array([4.0, 20.0])
+    hyper = {"learning_rate": 0.05, "momentum": 0.9, name: numbers}
+    found = descent.run(TOY, start, optimizer=scheduled(optax.sgd, schedule), hyper=hyper, steps=12, block=64)
+    for i, number in enumerate(numbers):
+        exact = loop(optax.sgd(0.05, momentum=0.9), rate_of(number), 12)
+        np.testing.assert_allclose([found.end.params.w1[i], found.end.params.w2[i]], exact, rtol=1e-10)
+    assert found.end.loss[0] != found.end.loss[1]
+
+
+def test_a_schedule_is_one_factory_and_its_numbers_are_asked_for():
+    assert scheduled(optax.sgd, decay) is scheduled(optax.sgd, decay)
+    with pytest.raises(ValueError, match="hyper lacks decay_steps, which sgd with decay needs"):
+        descent.run(TOY, STARTS, optimizer=scheduled(optax.sgd, decay), hyper={"learning_rate": 0.1}, steps=2)
+
+
+def test_a_schedule_with_an_argument_of_the_optimizer_is_refused():
+    with pytest.raises(ValueError, match="both take momentum: rename the schedule's"):
+        scheduled(optax.sgd, lambda count, momentum: count)
