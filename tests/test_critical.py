@@ -247,6 +247,48 @@ def test_a_loss_without_critical_points_has_none(loss, data, half):
     assert catalogue.shares[Status.CONVERGED] == catalogue.shares[Status.DEGENERATE] == 0
 
 
+def fine(params, data):
+    x, y = params
+    return jnp.exp(data[0] * x - data[1]) + y**2
+
+
+@pytest.mark.parametrize(
+    "scale, shift, half", [(1e5, 0.0, (2e-3, 3.0)), (1e8, 0.0, (1e-7, 3.0)), (1.0, 1e8, (3.0, 3.0))]
+)
+def test_steps_that_are_small_but_all_alike_are_no_convergence(scale, shift, half):
+    """Newton's step on the tail is 1/scale at every point: below √eps, or below √eps ‖x‖, or not far above."""
+    box = tuple((np.float64(shift / scale + side * half[0]), np.float64(side * half[1])) for side in (-1, 1))
+    system = problem.make(fine, (np.float64(0.5), np.float64(0.5)), np.array([scale, shift]), box=box)
+    assert len(critical.find(system, starts(system, 600))) == 0
+
+
+def test_where_a_tail_underflows_after_equal_steps_it_has_vanished():
+    system = problem.make(fine, (np.float64(0.5), np.float64(0.5)), np.array([1e5, 0.0]))
+    with jax.enable_x64(True):
+        ends = critical.newton(system, (np.linspace(-7e-3, -6e-3, 8), np.full(8, 0.3)))
+    assert set(ends.status) == {Status.VANISHED}  # from exp(-700) to exp(-745) by steps of 1e-5
+
+
+def test_a_tail_in_float32_is_not_critical():
+    system = problem.make(fine, (np.float64(0.5), np.float64(0.5)), np.array([1.0, 1e4]))
+    found = critical.classify(system, (np.float64(1e4), np.float64(0)), dtype=np.float32)
+    assert found.kind is Kind.NOT_CRITICAL and found.gradient_norm == pytest.approx(1)
+
+
+def barrier(params, data):
+    return jnp.sum(params - jnp.log(params)) if data is None else 1 / params[0] + params[1] ** 2
+
+
+def test_towards_a_pole_steps_grow_however_small_they_are():
+    system = problem.make(barrier, np.full(5, 0.5), box=(-2, 2))
+    (entry,) = critical.find(system, count=600)
+    np.testing.assert_allclose(entry.params, 1, rtol=1e-12)
+    pole = problem.make(barrier, np.full(2, 0.5), np.array(0.0))
+    with jax.enable_x64(True):
+        ends = critical.newton(pole, np.array([[1e-9, 1.0], [1e-10, 3.0], [1e-3, 0.1]]))
+    assert not ends.converged.any()
+
+
 def test_of_the_separable_logistic_loss_only_the_origin():
     system = planar(tail, (0.0, 0.0, 0.0, 1.0))
     (origin,) = critical.find(system, starts(system, 600))

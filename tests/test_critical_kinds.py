@@ -29,6 +29,8 @@ CASES = [  # at the origin: what it is, and how many eigenvalues are negative, z
     ({"x2y0": -1, "x0y2": -2}, Kind.MAXIMUM, (2, 0, 0)),
     ({"x2y0": 1, "x0y2": -2}, Kind.SADDLE, (1, 0, 1)),
     ({"x4y0": 1, "x0y4": 1}, Kind.DEGENERATE_MINIMUM, (0, 2, 0)),
+    ({"x4y0": 1, "x0y4": 1e-7}, Kind.DEGENERATE_MINIMUM, (0, 2, 0)),  # the same, y in other units
+    ({"x4y0": 1, "x0y4": -1e-7}, Kind.DEGENERATE_SADDLE, (0, 2, 0)),
     ({"x3y0": 1, "x0y2": 1}, Kind.DEGENERATE_SADDLE, (0, 1, 1)),
     ({"x3y0": 1, "x1y2": -3}, Kind.DEGENERATE_SADDLE, (0, 2, 0)),  # the monkey saddle
     ({"x2y2": 1}, Kind.VALLEY, (0, 2, 0)),

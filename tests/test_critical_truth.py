@@ -3,6 +3,7 @@
 Polynomial systems were solved by Groebner bases, the others by interval branch and bound; every point is certified.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -54,6 +55,43 @@ def test_every_critical_point_and_no_other(name):
 def test_every_critical_point_from_each_of_five_seeds(name, seed):
     found, wrong = compared(name, critical.find(posed(name), count=2048, seed=seed))
     assert len(found) >= len(SYSTEMS[name]["points"]) - (name == "styblinski_tang_4d") and wrong == 0
+
+
+def turned(params, data):
+    """Styblinski and Tang's function of five turned coordinates, all in one array."""
+    x = data @ params
+    return jnp.sum(x**4 - 16 * x**2 + 5 * x) / 2
+
+
+@pytest.mark.slow
+def test_all_243_points_in_five_turned_dimensions():
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    starts = rng.uniform(-5, 5, (4096, 5)) @ turn
+    catalogue = critical.find(problem.make(turned, np.full(5, 0.5), turn), starts)
+    roots = np.sort(np.roots([4, 0, -32, 5]).real)
+    truth = np.array(list(itertools.product(roots, repeat=5)))
+    index = np.sum(truth == roots[1], axis=1)
+    assert len(catalogue) == 243
+    for entry in catalogue:
+        distance = np.linalg.norm(truth - turn @ entry.params, axis=1)
+        nearest = int(np.argmin(distance))
+        assert distance[nearest] < 1e-9 and entry.inertia == (index[nearest], 0, 5 - index[nearest])
+
+
+def test_following_k_eigenvectors_leads_most_often_to_saddles_of_index_k():
+    catalogue = critical.find(posed("styblinski_tang_3d"), count=512, method="eigenvector_following")
+    ends, asked = catalogue.ends, np.arange(512) % 4
+    reached = np.sum(ends.eigenvalues < 0, axis=1)
+    for k in range(4):
+        mine = ends.converged & (asked == k)
+        assert mine.sum() > 100 and np.bincount(reached[mine]).argmax() == k
+
+
+@pytest.mark.parametrize("method", ["newton", "levenberg_marquardt"])
+def test_one_method_alone_finds_points_of_every_index(method):
+    catalogue = critical.find(posed("styblinski_tang_2d"), count=512, method=method)
+    assert {entry.inertia[0] for entry in catalogue} == {0, 1, 2} and compared("styblinski_tang_2d", catalogue)[1] == 0
 
 
 def test_a_linear_network_has_all_its_sets_and_no_other():

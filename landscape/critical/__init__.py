@@ -54,7 +54,8 @@ def find(
     The caller's precision stays as it is. Raises ValueError or TypeError, before anything is compiled, for too many
     parameters, unsuitable starts, an unknown method, count or steps below 1, and a problem that has nothing to draw
     starts from. A catalogue never claims to be complete: see its `audit`. A start where the gradient has already
-    underflowed to zero (far out on an exponential tail) cannot be told from one on a valley.
+    underflowed to zero, or below its rounding error (far out on an exponential tail), cannot be told from one on a
+    valley. Where the loss depends on directions alone, Newton's step only scales the point: most starts diverge there.
     """
     checked_size(problem)
     checked_method(method)

@@ -49,6 +49,7 @@ LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors a
 WIDTH, NARROW = 256, 64  # lanes side by side, of scalars and of arrays: XLA's operations are slower on more of these
 ROOM = 1 << 25  # bytes of their Hessians
 DEEP = 32  # points a lane works through, one after the other, where there are plenty
+NOISY = 30  # rounding errors up to which a slope may be one
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
 
 _RUNNING = -1
@@ -66,9 +67,11 @@ def newton(
     """Newton's method from every start, in the starts' own precision, with the step of the module's first lines.
 
     A lane ends where every slope v_i·g is below its rounding error, or one step after the steps became small: with
-    ρ = ‖d_k‖/‖d_{k-1}‖, where ‖d_k‖ <= √eps (1 + ‖x‖), and ρ‖d_k‖/(1 - ρ) <= eps (1 + ‖x‖) or, only noise being
-    left, ρ > 0.9. Convergence is quadratic where the Hessian is regular, and across a valley; it is linear where the
-    loss is of higher order, with ρ = (m-2)/(m-1) for order m.
+    ρ = ‖d_k‖/‖d_{k-1}‖, where ‖d_k‖ <= √eps (1 + ‖x‖), and ρ‖d_k‖/(1 - ρ) <= eps (1 + ‖x‖) or ρ > 0.9. It goes on
+    where the next look finds a slope above 30 times its rounding error with ρ > 0.9, or with a step above
+    100 eps (1 + ‖x‖) along it: that is no noise, but a tail of equal steps.
+    Convergence is quadratic where the Hessian is regular, and across a valley; it is linear where the loss is of higher
+    order, with ρ = (m-2)/(m-1) for order m.
 
     Args:
       problem: of up to 512 parameters: the Hessian is dense.
@@ -118,7 +121,8 @@ class _Lane(NamedTuple):
     distance: jax.Array
     curvature: jax.Array  # |H|_F at the start
     near: jax.Array  # the eigenbasis is needed from here on
-    settled: jax.Array  # the last step was the last one needed
+    steady: jax.Array  # the last step was hardly shorter than the one before
+    settled: jax.Array  # the last step was the last one needed, if the next look agrees
     steps: jax.Array
     status: jax.Array
     loss: jax.Array  # this and the next two: where the status was decided
@@ -132,7 +136,7 @@ def _enter(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None)
     radius = RADIUS * (1 + optax.tree.norm(point))
     nothing, zero, no = optax.tree.zeros_like(point), jnp.zeros_like(radius), jnp.asarray(False)
     scalars = jnp.asarray(not point[0].ndim)  # of these few the eigenbasis costs next to nothing
-    state = (scalars, no, jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
+    state = (scalars, no, no, jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
     return _Lane(point, radius, nothing, zero, zero, *state)
 
 
@@ -196,12 +200,17 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     exhausted = ~jnp.any(flat(live))
 
     length, before = optax.tree.norm(step), optax.tree.norm(lane.step)
-    left, noisy = _remaining(length, before)
+    left, steady = _remaining(length, before)
+    # On a tail, or towards a pole, steps may be small too, after a long one even as if they converged; but they stay
+    # equal or grow, and the slopes are no rounding errors.
+    long = jax.tree.map(lambda s, v: steady | (jnp.abs(s) > 100 * eps * size * jnp.abs(v)), slopes, here.values)
+    steep = jax.tree.map(lambda s, floor: jnp.abs(s) > NOISY * floor, slopes, floors)
+    settled = lane.settled & ~jnp.any(flat(jax.tree.map(jnp.logical_and, long, steep)))
+    level = exhausted & (sideways <= jnp.where(lane.steady, eps**0.5, eps**0.25 / 4) * size)
     missing = jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
-    settled = (length <= jnp.sqrt(eps) * size) & ((left <= eps * size) | noisy)
     ends = [
         (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
-        (lane.settled | exhausted & (sideways <= eps**0.25 / 4 * size), Status.CONVERGED),
+        (settled | level, Status.CONVERGED),
         (exhausted, Status.VANISHED),
         (~(optax.tree.norm(moved) <= lane.radius), Status.DIVERGED),  # a NaN too: a slope over a zero eigenvalue
         (lane.steps >= limit, Status.OUT_OF_STEPS),
@@ -212,9 +221,10 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     return lane._replace(
         point=choose(moved, lane.point),
         step=choose(step, lane.step),
-        distance=jnp.where(lane.settled, lane.distance, missing),
+        distance=jnp.where(settled, lane.distance, missing),
         curvature=curvature,
-        settled=settled,
+        steady=steady,
+        settled=(length <= jnp.sqrt(eps) * size) & ((left <= eps * size) | steady),
         steps=lane.steps + onward,
         status=status,
         loss=here.loss,
@@ -233,8 +243,8 @@ def _unresolved(lane: _Lane, here: Local, floors: Vector, curvature: jax.Array) 
 
 
 def _remaining(length: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What is left to go after a step of this length, and whether it is mere noise, shorter steps no longer coming."""
+    """What is left to go after a step of this length, and whether shorter steps no longer come."""
     ratio = jnp.where(before > 0, length / before, 0)
     first = before == 0  # of one step alone nothing is known but its length
-    noisy = ratio > 0.9
-    return jnp.where(first | noisy, length, ratio * length / (1 - ratio)), noisy
+    steady = ratio > 0.9
+    return jnp.where(first | steady, length, ratio * length / (1 - ratio)), steady

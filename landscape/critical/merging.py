@@ -70,6 +70,7 @@ def merged(problem: Problem, ends: Ends) -> tuple[Ends, tuple[Entry, ...]]:
     curvature = float(np.median(ends.curvature[finite])) if finite.any() else 0.0
     accepted = ends.converged
     points = classified(ends, curvature).at(accepted)
+    points = points._replace(inertia=_resolved(points))
     status = np.array(ends.status)
     status[accepted] = np.where(points.inertia[:, 1] > 0, Status.DEGENERATE, Status.CONVERGED)
     entries: list[Entry] = []
@@ -93,9 +94,8 @@ def classified(ends: Ends, curvature: float) -> Points:
 
 def _groups(points: Points) -> Iterator[Points]:
     """The points by inertia and, where the Hessian is singular, by loss."""
-    inertia = _resolved(points)
-    for same_inertia in np.unique(inertia, axis=0):
-        alike = points.at(np.all(inertia == same_inertia, axis=1))
+    for same_inertia in np.unique(points.inertia, axis=0):
+        alike = points.at(np.all(points.inertia == same_inertia, axis=1))
         order = np.argsort(alike.loss)
         gaps = np.diff(alike.loss[order]) > loss_tolerance(alike.loss[order][1:])
         for together in np.split(order, np.flatnonzero(gaps) + 1) if same_inertia[1] else [order]:

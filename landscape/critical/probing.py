@@ -28,7 +28,7 @@ PyTree = Any
 RADII = (1e-3, 1e-2, 3e-2, 1e-1)  # of the spheres, in units of 1 + ‖x‖
 DIRECTIONS = 8  # starts of the search on each sphere, beside the first axes of the null space and their opposites
 SEARCH = 60  # steps of the search
-NARROW = 1e-6  # of the larger change: a smaller one is what the search left of a direction in which nothing changes
+NARROW = 1e-9  # of the larger change: a smaller one is what the search left of a direction in which nothing changes
 REST = 12  # steps that bring P'∇L to rest
 
 
