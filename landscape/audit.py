@@ -222,11 +222,13 @@ def noise() -> Iterator[Line]:
     of = problems.two_weight(np.ones(2), np.array([1 + spread, 1 - spread]))
     w1 = float(np.sqrt((0.3 + np.sqrt(0.3**2 + 4)) / 2))  # D = 0.3 on the valley
     starts = _copies(Weights(w1, 1 / w1), 512)
-    path = _path(starts, "gd", eta, (0, steps), of=of, batch_size=1)
-    falls = -np.diff(np.log(np.abs(_balance(path))), axis=1)[:, 0] / steps
-    predicted = theory.noise_drift(eta, spread, float(np.sqrt(0.2**2 + 4)))  # S at a typical D of the run
-    error = 3 * falls.std() / np.sqrt(falls.size) + 0.02 * predicted  # the form is exact for small noise
-    yield Line("16 batch 1 of 2, reshuffled: fall of ln|D| per step", predicted, falls.mean(), error)
+    square = float(np.sqrt(0.2**2 + 4))  # S at a typical D of the run
+    for draw, drift in (("reshuffled", theory.noise_drift), ("with replacement", theory.independent_noise_drift)):
+        path = _path(starts, "gd", eta, (0, steps), of=of, batch_size=1, draw=draw)
+        falls = -np.diff(np.log(np.abs(_balance(path))), axis=1)[:, 0] / steps
+        predicted = drift(eta, spread, square)
+        error = 3 * falls.std() / np.sqrt(falls.size) + 0.02 * predicted  # the forms are exact for small noise
+        yield Line(f"16 batch 1 of 2, {draw}: fall of ln|D| per step", predicted, falls.mean(), error)
     end = _run(_copies(Weights(w1, 1 / w1), 1), "gd", eta, 1000, of=of).end.params
     yield Line("16 full batch: D at the end over D at the start", 1, float(_balance(end)[0] / 0.3), 1e-9)
 

@@ -97,6 +97,7 @@ def map(
     hyper: dict[str, Any],
     steps: int = 2000,
     batch_size: int | None = None,
+    draw: str = descent.DRAWS[0],
     key: Any = 0,
     seeds: Any = None,
     block: int | None = None,
@@ -129,7 +130,7 @@ def map(
     checked_size(problem)
     checked_count("steps", steps)
     starts, _ = checked_starts(problem, starts)
-    points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, ())
+    points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, (), draw)
     problem = problem.astype(float_dtype(points))
     randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
     engine = {"static": method, "block": block, "store": store, "progress": progress}

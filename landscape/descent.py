@@ -1,8 +1,8 @@
-"""Optimizer runs: any optax optimizer on any problem, full batch or in reshuffled minibatches.
+"""Optimizer runs: any optax optimizer on any problem, full batch or in minibatches.
 
 A run is a pure function of its start and key: one lane of `landscape.sweep`. An epoch is an exact partition of the
 samples: a fresh permutation, ⌊n/B⌋ batches of B and, where B does not divide n, one short batch, whose gradient is the
-mean over its own samples.
+mean over its own samples. Batches may be drawn independently at each step instead.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ PyTree = Any
 Optimizer = Callable[..., optax.GradientTransformation]
 
 OBSERVABLES = ("params", "loss", "gradient_norm")
+DRAWS = ("reshuffled", "without replacement", "with replacement")
 RANKED = 64  # samples up to which counting ranks is a cheaper permutation than sorting
 
 
@@ -40,6 +41,7 @@ class Method(NamedTuple):
     observe: tuple[str, ...]  # what is kept of a run
     counts_shared: bool = True  # the optimizer's integers (step counts) are the same on all lanes
     noisy: bool = False  # the optimizer draws random numbers
+    draw: str = DRAWS[0]  # how minibatches are drawn
 
 
 class Start(NamedTuple):
@@ -102,6 +104,7 @@ def run(
     hyper: dict[str, Any],
     steps: int,
     batch_size: int | None = None,
+    draw: str = DRAWS[0],
     observe_at: Any = (),
     observe: tuple[str, ...] = OBSERVABLES,
     key: Any = 0,
@@ -119,22 +122,26 @@ def run(
       hyper: its arguments by name. Floats are traced and can change without a new compilation; an array of one
         number a lane sweeps them. Whole numbers (but a learning rate), bools, None and functions are static.
       steps: updates, at least 1. With minibatches an epoch is ⌈n/B⌉ of them.
-      batch_size: samples a step, reshuffled each epoch; None or n takes all of them at every step.
+      batch_size: samples a step; None or n takes all of them at every step.
+      draw: "reshuffled", a new permutation each epoch, taken batch by batch; or independently at each step, "without
+        replacement" (different samples in a batch) or "with replacement". Runs of equal seed share their permutations
+        whatever their batch size: a step's smaller batch without replacement is part of the larger.
       observe_at: the steps at which a trace is kept; 0 is the start.
       observe: what the trace and the end hold, of "params", "loss", "gradient_norm".
       key, seeds: the randomness of the shuffles, as in `landscape.sweep.sweep`.
       block, store, progress: as there.
 
     A run that diverges is data: its numbers become inf or NaN, nothing is raised.
-    Raises ValueError or TypeError in one sentence, before anything is compiled, for a batch size below 1 or above n,
-    unknown, missing, non-finite or negative hyper-parameters, steps below 1, and starts unlike the problem's point.
+    Raises ValueError or TypeError in one sentence, before anything is compiled, for a batch size below 1 or above n, an
+    unknown draw, hyper-parameters that are unknown, missing, non-finite or negative, steps below 1, and starts unlike
+    the problem's point.
     """
     unknown = [name for name in observe if name not in OBSERVABLES]
     if unknown:
         raise ValueError(f"observe has {unknown}: choose from {', '.join(OBSERVABLES)}")
     watched = checked_steps(steps, observe_at)
     points, single = checked_starts(problem, starts)
-    points, method, hyper = prepared(problem, points, optimizer, hyper, batch_size, tuple(observe))
+    points, method, hyper = prepared(problem, points, optimizer, hyper, batch_size, tuple(observe), draw)
     process = Process(init, advance, finish, int(steps), observe=finish if watched else None, observe_at=watched)
     problem = problem.astype(float_dtype(points))
     randomness = {"key": key, "seeds": seeds} if method.batch_size or method.noisy else {}
@@ -152,12 +159,17 @@ def prepared(
     hyper: dict,
     batch_size: int | None,
     observe: tuple[str, ...],
+    draw: str = DRAWS[0],
 ) -> tuple[Any, Method, dict[str, Any]]:
     """The sweep's points, its static method and the hyper-parameters that all lanes share, all checked."""
     lanes = points.count if isinstance(points, Grid) else jax.tree.leaves(points)[0].shape[0]
     dtype = float_dtype(points)
     shared, own, options = checked_hyper(optimizer, hyper, lanes, dtype)
-    method = Method(optimizer, options, checked_batch_size(problem, batch_size), observe)
+    if draw not in DRAWS:
+        raise ValueError(f"draw is {draw!r}: give one of {', '.join(map(repr, DRAWS))}")
+    batch = checked_batch_size(problem, batch_size)
+    batch = None if batch == problem.size and draw != "with replacement" else batch
+    method = Method(optimizer, options, batch, observe, draw=draw)
     method = _inspected(method, problem, shared | {name: values[0] for name, values in own.items()})
     return (GridStarts(points, own) if isinstance(points, Grid) else Start(points, own)), method, shared
 
@@ -190,8 +202,10 @@ def advance(
     moving = (lane.params, lane.memory, counts)
     if static.batch_size is None:
         moving = repeat(lambda moving: update(moving, problem.data), moving, start, stop)
-    else:
+    elif static.draw == "reshuffled":
         moving = _epochs(update, moving, start, stop, problem, static.batch_size, key)
+    else:
+        moving = _draws(update, moving, start, stop, problem, static, key)
     params, own, counts = moving
     return Lane(params, own, lane.hyper), counts
 
@@ -242,6 +256,20 @@ def _epochs(update: Callable, moving: tuple, start: Any, stop: Any, problem: Pro
         return jnp.minimum(stop, first + length), moving
 
     return jax.lax.while_loop(lambda carry: carry[0] < stop, epoch, (start, moving))[1]
+
+
+def _draws(update: Callable, moving: tuple, start: Any, stop: Any, problem: Problem, method: Method, key: Any) -> tuple:
+    """The minibatch steps start, ..., stop - 1: a step's batch depends on the key and its number alone."""
+    take: Any = problem.take
+    count: Any = method.batch_size
+
+    def step(number: jax.Array, moving: tuple) -> tuple:
+        own = jax.random.fold_in(key, number)
+        replaced = method.draw == "with replacement"
+        indices = jax.random.randint(own, (count,), 0, problem.size) if replaced else shuffle(own, problem.size)[:count]
+        return update(moving, take(problem.data, indices))
+
+    return jax.lax.fori_loop(start, stop, step, moving)
 
 
 def _optimizer(method: Method, hyper: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
@@ -318,7 +346,7 @@ def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
 
 
 def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
-    """`batch_size`, or None where it is all the samples; raises unless it can be drawn."""
+    """`batch_size`, or None where none was given; raises unless it can be drawn."""
     if batch_size is None:
         return None
     if problem.size == 0 or problem.take is None:
@@ -331,7 +359,7 @@ def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
         raise ValueError(
             f"batch_size is {batch_size!r}, but the problem has {samples}: give a whole number from 1 to {problem.size}"
         )
-    return None if batch_size == problem.size else int(batch_size)
+    return int(batch_size)
 
 
 def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype: Any) -> tuple[dict, dict, tuple]:

