@@ -52,16 +52,22 @@ def flow() -> Iterator[Line]:
     end = gradient_flow.run(TOY, _line(start**0.5), time=time).params
     yield Line("1  flow on w1 = w2: product at t = 0.5", predicted, end.w1[0] * end.w2[0], 1e-9)
     end = _run(_line(start**0.5), "gd", 1e-4, 5000).end.params
-    yield Line("1  the same by gd, eta = 1e-4", predicted, end.w1[0] * end.w2[0], 1e-3)
+    yield Line("1  the same by gd, eta = 1e-4", predicted, end.w1[0] * end.w2[0], 1e-4)
     starts = _uniform(200, 2.0)
+    ends = gradient_flow.run(TOY, starts, time=20.0, steps=4000).params
+    drift = np.max(np.abs(_balance(ends) - _balance(starts)))
+    yield Line("1  flow: largest change of D", 0, drift, 1e-7)
+    clear = np.abs(starts.w1 + starts.w2) > 1e-3
+    wrong = (np.sign(ends.w1 + ends.w2) != np.sign(starts.w1 + starts.w2)) & clear
+    yield Line("1  flow: starts that end on the wrong branch", 0, wrong.sum(), 0)
     found = _map(starts, "gd", 0.002, 8000)
     balance = starts.w1**2 - starts.w2**2
     ratio = found.ends.sharpness / theory.flat_sharpness(balance)
     settled = found.outcome == Outcome.SETTLED
-    yield Line("1  flow: sharpness at the end over 2 √(D² + 4), mean", 1, ratio[settled].mean(), 0.01)
+    yield Line("1  gd, eta = 0.002: sharpness at the end over 2 √(D² + 4), mean", 1, ratio[settled].mean(), 0.01)
     clear = np.abs(starts.w1 + starts.w2) > 0.02
     wrong = (found.labels != np.where(starts.w1 + starts.w2 > 0, 0, 1)) & clear
-    yield Line("1  flow: starts that end on the wrong branch", 0, wrong.sum(), 0)
+    yield Line("1  gd, eta = 0.002: starts that end on the wrong branch", 0, wrong.sum(), 0)
 
 
 def step() -> Iterator[Line]:
@@ -94,6 +100,8 @@ def ellipse() -> Iterator[Line]:
         half = 3 * 0.5 / np.sqrt(settled.sum())
         yield Line(f"4  of these on branch +, eta = {eta}", 0.5, np.mean(found.labels[settled] == 0), half)
         largest.append(np.max(eta * found.ends.sharpness[settled]))
+    above = sum(largest_ > theory.largest_end() + 1e-6 for largest_ in largest)
+    yield Line("6  learning rates at which a settled run ends with eta λ > 2", 0, above, 0)
     # The largest of thousands of limits comes near the bound from below.
     yield Line("6  largest eta λ at the end of runs that settle", theory.largest_end(), max(largest), 0.05)
     start = Weights(3.0, 0.2)
@@ -134,8 +142,8 @@ def catapult() -> Iterator[Line]:
     w1 = np.sqrt(half + np.sqrt(half**2 - 1))
     found = _map(Weights(w1, 1 / w1 * (1 + 1e-4)), "gd", eta, 20000)
     for e, sharpness in zip(excess, found.ends.sharpness, strict=True):
-        predicted = theory.catapult_end(e)
-        yield Line(f"6  catapult from eta λ = {2 + e}: eta λ at the end", predicted, eta * sharpness, 0.2 * e**2)
+        predicted = theory.catapult_end(e, eta)
+        yield Line(f"6  catapult from eta λ = {2 + e}: eta λ at the end", predicted, eta * sharpness, e**3)
 
 
 def saddle_line() -> Iterator[Line]:
@@ -195,7 +203,7 @@ def adaptive_cycles() -> Iterator[Line]:
     found = _map(Weights(w, -w), "rmsprop", eta, 4000)
     yield Line("13 RMSProp on the saddle line: share at the saddle", 1, found.shares()["saddle"].share, 0)
     width = np.median(np.abs(found.ends.params.w1))
-    yield Line("13 RMSProp's cycle about the saddle: half-width", theory.saddle_cycle(eta), width, 0.02 * eta)
+    yield Line("13 RMSProp's cycle about the saddle: half-width", theory.saddle_cycle(eta), width, 1e-3 * eta)
 
 
 def batches() -> Iterator[Line]:

@@ -71,9 +71,12 @@ class BasinMap:
         return {name: proportion(count, self.labels.size) for name, count in zip(self.names, counts, strict=True)}
 
     def times(self) -> dict[str, Estimate]:
-        """Mean steps until the outcome was seen, by label: see `means`. Runs are checked 40 times, so a time is above
-        the true one by up to a 40th of the run."""
-        return self.means(self.ends.steps)
+        """Mean steps until the outcome was seen, by label, of runs that stopped for it: see `means`.
+
+        Runs are checked 40 times, so a time is above the true one by up to a 40th of the run.
+        """
+        stopped = np.isin(self.outcome, [Outcome.SETTLED, Outcome.ABSORBED, Outcome.DIVERGED])
+        return self.means(np.where(stopped.ravel(), self.ends.steps, np.nan))
 
     def sharpness(self) -> dict[str, Estimate]:
         """Mean largest eigenvalue of the Hessian at the end, by label: see `means`."""
@@ -82,10 +85,10 @@ class BasinMap:
     def means(self, values: Any) -> dict[str, Estimate]:
         """The mean of one value a start over the starts of each label, with its standard error, in float64.
 
-        Labels of fewer than two starts are left out: they have no standard error.
+        NaNs are left out, and labels of fewer than two starts: they have no standard error.
         """
         labels, values = self.labels.ravel(), np.asarray(values, np.float64).ravel()
-        groups = {name: values[labels == i] for i, name in enumerate(self.names)}
+        groups = {name: values[(labels == i) & ~np.isnan(values)] for i, name in enumerate(self.names)}
         return {name: from_samples(group) for name, group in groups.items() if group.size > 1}
 
 
@@ -116,13 +119,15 @@ def map(
     slope is below the gradient's rounding error), and what is left to go by the displacements between checks is at
     most √eps (1 + |w|); at a saddle if min λ < -√eps max|λ|, else it has SETTLED. So it is within about √eps (1 + |w|)
     of the minimum, or within 8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell. Before that, a
-    nudge of √eps/16 (1 + |w|), which `Ends.params` knows nothing of, decides: a run that leaves again was ABSORBED.
+    nudge of √eps/16 (1 + |w|) decides (the outcome keeps the place before it): a run that leaves again was ABSORBED.
+    What changes later (a schedule, a memory that fades) is not seen: a run stops where it has settled.
 
     Full-batch runs that do not rest go on for 576 steps, to find a cycle of up to 64 steps, motion about a saddle that
     leaves its way out alone, or motion without a trend (UNSETTLED), and their Lyapunov exponent; see
     `orbits.orbit`. With minibatches no cycle is looked for: a bounded run HOVERS where for the last quarter of the
-    checks it kept its branch, and is UNSETTLED where it did not, if its loss no longer falls (by half in about six
-    checks). All the rest is UNDECIDED.
+    checks it kept its branch, and is UNSETTLED where it did not, if its loss neither falls nor rises (twofold in about
+    six checks) and it is no farther from its minimum than 4 times its way between checks. All the rest is UNDECIDED.
+    Slow oscillations (longer than 576 steps) may be taken for UNSETTLED. DIVERGED means 1e6 (1 + |start|) from 0.
 
     Raises as `landscape.descent.run` does, and ValueError above 16 parameters. Cost: the runs, plus 40 Hessians each,
     and for blocks with runs that do not rest about 1500 full-batch steps.

@@ -125,7 +125,8 @@ def run(
       batch_size: samples a step; None or n takes all of them at every step.
       draw: "reshuffled", a new permutation each epoch, taken batch by batch; or independently at each step, "without
         replacement" (different samples in a batch) or "with replacement". Runs of equal seed share their permutations
-        whatever their batch size: a step's smaller batch without replacement is part of the larger.
+        whatever their batch size: a step's smaller batch without replacement is part of the larger. That costs a whole
+        permutation a step, where an epoch needs one.
       observe_at: the steps at which a trace is kept; 0 is the start.
       observe: what the trace and the end hold, of "params", "loss", "gradient_norm".
       key, seeds: the randomness of the shuffles, as in `landscape.sweep.sweep`.
@@ -168,6 +169,8 @@ def prepared(
     if draw not in DRAWS:
         raise ValueError(f"draw is {draw!r}: give one of {', '.join(map(repr, DRAWS))}")
     batch = checked_batch_size(problem, batch_size)
+    if batch is None and draw != DRAWS[0]:
+        raise ValueError(f"draw is {draw!r} without a batch_size: give one, from 1 to {problem.size}")
     batch = None if batch == problem.size and draw != "with replacement" else batch
     method = Method(optimizer, options, batch, observe, draw=draw)
     method = _inspected(method, problem, shared | {name: values[0] for name, values in own.items()})

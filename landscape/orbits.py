@@ -45,7 +45,7 @@ def orbit(
         path = optax.tree.sub(params, origin)
         distance = optax.tree.norm(path)
         whole, late = jnp.maximum(found.whole, distance), 2 * window > windows
-        back = (found.period == 0) & (distance <= tolerance) & (whole > 1000 * tolerance) & (window == 0) & (i > 0)
+        back = (found.period == 0) & (distance <= tolerance) & (whole > 8 * tolerance) & (window == 0) & (i > 0)
         from_middle = optax.tree.norm(optax.tree.sub(params, found.middle))
         found = found._replace(
             state=state,

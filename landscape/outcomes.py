@@ -16,6 +16,7 @@ PyTree = Any
 
 RADIUS = 1e6  # a run farther than this from the origin, in units of 1 + its start's distance, has diverged
 WINDOWS = 8  # windows of the orbit after a run over which its Lyapunov exponent is taken
+DRIFT = 4  # times its way between two checks: a minibatch run farther from its minimum has not come to hover there
 TRIAL = 32  # steps, at least, after which a nudge is judged
 
 
@@ -69,6 +70,7 @@ class Watched(NamedTuple):
     branch: Any
     checks: Any
     kept: Any  # checks since the branch last changed
+    swing: Any  # how far it comes between two checks: the most of the last ones, older ones counting less
     recent: Any  # mean of log |loss| over about 2 checks
     longer: Any  # over about 8
 
@@ -87,9 +89,10 @@ class Curvature(NamedTuple):
         return self.directions[0]
 
     @property
-    def steepest(self) -> PyTree:
-        """The direction of the largest eigenvalue."""
-        return self.directions[-1]
+    def generic(self) -> PyTree:
+        """A unit vector that has all eigenvectors' directions, in equal parts."""
+        total = jax.tree.map(lambda *parts: sum(parts), *self.directions)
+        return optax.tree.scale(len(self.directions) ** -0.5, total)
 
 
 def start(start: descent.Start, problem: Problem, hyper: dict, *, static: descent.Method, key: Any = None) -> Any:
@@ -113,6 +116,7 @@ def start(start: descent.Start, problem: Problem, hyper: dict, *, static: descen
         branch=_branch(problem, start.params),
         checks=none,
         kept=none,
+        swing=jnp.zeros_like(size),
         recent=level,
         longer=level,
     ), counts
@@ -128,9 +132,10 @@ def advance(state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, *,
 def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) -> tuple[Watched, jax.Array]:
     """Look at a run: the lane, and whether its outcome is known.
 
-    A run that rests at no saddle is nudged, √eps/16 (1 + |w|) along the steepest direction (1e-9 in float64). `TRIAL`
-    steps later it is back, within twice the nudge and what it had left to go, and has SETTLED. Or it is not: then it
-    was ABSORBED where only rounding had held it, and else it had not come to rest, and goes on.
+    A run that rests at no saddle is nudged, √eps/16 (1 + |w|) along all eigenvectors alike (1e-9 in float64). `TRIAL`
+    steps later it is back, within the nudge and twice what it had left to go, and has SETTLED: stable with the
+    optimizer's memory and schedule as they are then. Or it is not: then it was ABSORBED where only rounding had held
+    it, and else it had not come to rest, and goes on from where the nudge has led.
     """
     del hyper, static
     watched, params, step = state[0], state[0].run.params, jnp.int32(step)
@@ -147,7 +152,7 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     ended = settled | absorbed
     diverged = ~(size <= RADIUS * watched.reach) & ~on_trial
     branch, level = _branch(problem, params), _level(at.loss)
-    pushed = optax.tree.add_scale(params, nudge, at.steepest)
+    pushed = optax.tree.add_scale(params, nudge, at.generic)
     seen = watched._replace(
         run=watched.run._replace(params=_where(begins, pushed, _where(ended, watched.before, params))),
         before=_where(on_trial & (ended | ~judged), watched.before, params),
@@ -158,11 +163,12 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
         absorbed=absorbed,
         trial=jnp.where(begins, step, jnp.where(judged & ~ended, 0, watched.trial)),
         held=jnp.where(begins, moved <= 8 * jnp.finfo(size.dtype).eps * (1 + size), watched.held),
-        allowed=jnp.where(begins, 2 * (nudge + left), watched.allowed),
+        allowed=jnp.where(begins, nudge + 2 * left, watched.allowed),
         steps=jnp.where(on_trial, watched.trial, step),
         branch=branch,
         checks=watched.checks + 1,
         kept=jnp.where(branch == watched.branch, watched.kept + 1, 0),
+        swing=jnp.maximum(moved, 0.8 * watched.swing),
         recent=watched.recent + (level - watched.recent) / 2,
         longer=watched.longer + (level - watched.longer) / 8,
     )
@@ -176,14 +182,14 @@ def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method)
     params = _where(resting, watched.before, watched.run.params)
     at = curvature(problem, params)
     known = resting | watched.saddle | watched.diverged
+    nearby = _newton(problem, params)
+    centre, offset = curvature(problem, nearby), optax.tree.sub(params, nearby)
     if static.batch_size is None:
-        nearby = _newton(problem, params)
-        saddle = curvature(problem, nearby)
-        found = orbit((watched.run, counts), problem, hyper, static, saddle.outward, WINDOWS, ~known)
-        moving = _moving(found, saddle, optax.tree.sub(params, nearby), optax.tree.norm(params))
+        found = orbit((watched.run, counts), problem, hyper, static, centre.outward, WINDOWS, ~known)
         period, exponent = found.period, growth(found, WINDOWS)
+        moving = _moving(found, exponent, centre, offset, optax.tree.norm(params))
     else:
-        moving, period = _hovering(watched), jnp.int32(0)
+        moving, period = _hovering(watched, centre, offset, optax.tree.norm(params)), jnp.int32(0)
         exponent = (jnp.full_like(at.loss, jnp.nan),) * 2
     outcome = jnp.select(
         [watched.absorbed, watched.settled, watched.trial > 0, watched.diverged, watched.saddle],
@@ -214,19 +220,25 @@ def curvature(problem: Problem, params: PyTree) -> Curvature:
     return Curvature(loss, jnp.stack(slopes), jnp.stack(eigenvalues), [stack(vector) for vector in vectors])
 
 
-def _moving(found: Orbit, saddle: Curvature, offset: PyTree, size: jax.Array) -> jax.Array:
-    """The outcome of a full-batch run that does not rest; `saddle` is what Newton's method finds `offset` from it.
+def _moving(found: Orbit, exponent: tuple, centre: Curvature, offset: PyTree, size: jax.Array) -> jax.Array:
+    """The outcome of a full-batch run that does not rest; `centre` is what Newton's method finds `offset` from it.
 
-    At the saddle: no farther from it than it moves, and in no point off it along the way out. Without a trend: it goes
-    no farther in the whole orbit than in its first half (by a third), and in the second about as far.
+    A cycle: back after a period, and no chaos. Without a trend: it moves, no farther in the whole orbit than in its
+    first half (by a third), and in the second about as far.
     """
-    small = jnp.sqrt(jnp.finfo(size.dtype).eps) * (1 + size)
-    about = optax.tree.norm(offset) <= found.whole
-    held = jnp.abs(optax.tree.vdot(saddle.outward, offset)) + found.aside <= small
-    at_saddle = _has_way_out(saddle) & _near(saddle, size) & about & held
-    trendless = (found.first >= 0.75 * found.whole) & (found.second >= 0.5 * found.first)
+    cycle = (found.period > 0) & ~(exponent[0] > 3 * exponent[1] + 1e-3)
+    moves = found.whole > 256 * jnp.finfo(size.dtype).eps * (1 + size)
+    trendless = moves & (found.first >= 0.75 * found.whole) & (found.second >= 0.5 * found.first)
     outcomes = [Outcome.SADDLE, Outcome.CYCLE, Outcome.UNSETTLED]
-    return jnp.select([at_saddle, found.period > 0, trendless], outcomes, Outcome.UNDECIDED)
+    at_saddle = _at_saddle(centre, offset, found.whole, found.aside, size)
+    return jnp.select([at_saddle, cycle, trendless], outcomes, Outcome.UNDECIDED)
+
+
+def _at_saddle(centre: Curvature, offset: PyTree, motion: jax.Array, aside: Any, size: jax.Array) -> jax.Array:
+    """Whether a run is no farther from a saddle than it moves, and at no point off it along the way out."""
+    small = jnp.sqrt(jnp.finfo(size.dtype).eps) * (1 + size)
+    held = jnp.abs(optax.tree.vdot(centre.outward, offset)) + aside <= small
+    return _has_way_out(centre) & _near(centre, size) & (optax.tree.norm(offset) <= motion) & held
 
 
 def _newton(problem: Problem, params: PyTree) -> PyTree:
@@ -243,11 +255,20 @@ def _newton(problem: Problem, params: PyTree) -> PyTree:
     return jax.lax.fori_loop(0, 8, step, params)
 
 
-def _hovering(watched: Watched) -> jax.Array:
-    """The outcome of a minibatch run that does not rest, by whether its loss still falls and its branch changes."""
-    falls = (watched.recent < watched.longer - jnp.log(2)) | (watched.checks < CHECKS // 4)
+def _hovering(watched: Watched, centre: Curvature, offset: PyTree, size: jax.Array) -> jax.Array:
+    """The outcome of a minibatch run that does not rest; `centre` is what Newton's method finds `offset` from it.
+
+    Undecided where the loss still falls or rises (twofold in about six checks), or the run is farther from the centre
+    than `DRIFT` times its way between two checks: it is then on its way, and slow.
+    """
+    early = watched.checks < CHECKS // 4
+    trend = jnp.abs(watched.recent - watched.longer) > jnp.log(2)
+    slow = optax.tree.norm(offset) > DRIFT * watched.swing
+    # A cycle may be at the same point at each check: within a twentieth counts as at the saddle too.
+    at_saddle = _at_saddle(centre, offset, jnp.maximum(DRIFT * watched.swing, (1 + size) / 20), 0, size)
     stays = watched.kept >= CHECKS // 4
-    return jnp.select([falls, stays], [Outcome.UNDECIDED, Outcome.HOVERING], Outcome.UNSETTLED)
+    outcomes = [Outcome.SADDLE, Outcome.UNDECIDED, Outcome.HOVERING]
+    return jnp.select([at_saddle & ~early, early | trend | slow, stays], outcomes, Outcome.UNSETTLED)
 
 
 def _near(at: Curvature, size: jax.Array) -> jax.Array:

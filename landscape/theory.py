@@ -49,9 +49,9 @@ def chaos_exponent() -> float:
     return float(np.log(3))
 
 
-def catapult_end(excess: float) -> float:
-    """eta λ at the end, 2 - e - 0.6 e², of a start next to a minimum of eta λ = 2 + e (the last term at eta = 0.1)."""
-    return 2 - excess - 0.6 * excess**2
+def catapult_end(excess: float, eta: float) -> float:
+    """eta λ at the end, 2 - e + c e² + O(e³), c = -(2/3)(1 - 16 eta²)/(1 - 4 eta²), next to a minimum of 2 + e."""
+    return 2 - excess - 2 / 3 * (1 - 16 * eta**2) / (1 - 4 * eta**2) * excess**2
 
 
 def largest_end() -> float:

@@ -172,3 +172,88 @@ def test_times_and_sharpness_are_means_with_errors():
     assert mean.standard_error == pytest.approx(np.std(sharpness, ddof=1) / np.sqrt(plus.sum()), rel=1e-12)
     assert found.times()["branch +"].mean == np.mean(found.ends.steps[plus])
     assert set(found.times()) == {found.names[label] for label in np.unique(found.labels)}
+
+
+# --- what only looks decided ------------------------------------------------------------------------------------------
+
+NOISY = problems.two_weight(np.array([0.5, 1.0, 1.2, 1.5]), np.array([0.7, 0.9, 1.3, 1.4]))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 1e-3])
+def test_a_minibatch_run_on_its_way_does_not_hover(rate):
+    starts = Weights(np.linspace(0.2, 0.4, 64), np.linspace(2.0, 2.5, 64))
+    options = {"optimizer": optax.sgd, "hyper": {"learning_rate": rate}, "batch_size": 2, "block": 64}
+    found = basins.map(NOISY, starts, steps=400, **options)
+    assert set(found.outcome) == {Outcome.UNDECIDED} and found.shares()["not decided"].share == 1
+
+
+def test_a_minibatch_run_at_its_minimum_hovers():
+    starts = Weights(np.linspace(0.9, 1.1, 64), np.linspace(0.9, 1.1, 64))
+    options = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.05}, "batch_size": 2, "block": 64}
+    found = basins.map(NOISY, starts, steps=2000, **options)
+    assert np.mean(found.outcome == Outcome.HOVERING) > 0.9
+    assert "branch +" not in found.times()  # they never stopped
+
+
+def bowls(params, data):
+    return 0.5 * (data * params**2).mean()
+
+
+def samples(data, indices):
+    return data[indices]
+
+
+def test_a_minibatch_run_that_grows_does_not_hover():
+    """Mean of ln |1 - η k| over the samples: +0.004 a step."""
+    k = np.array([0.2, 1.8, 0.5, 1.5])
+    of = problem.make(bowls, np.float64(1.0), k, take=samples, size=4)
+    options = {"optimizer": optax.sgd, "hyper": {"learning_rate": 2.44}, "batch_size": 1, "block": 64}
+    found = basins.map(of, np.linspace(0.5, 1.5, 64), steps=2000, **options)
+    assert np.log(np.abs(1 - 2.44 * k)).mean() > 0.003 and not np.any(found.outcome == Outcome.HOVERING)
+
+
+def test_minibatch_cycles_about_the_saddle_are_at_the_saddle():
+    of = problems.two_weight(np.array([0.8, 1.0, 1.1, 1.2]), np.array([0.8, 1.0, 1.1, 1.2]))
+    w = np.linspace(0.2, 1.0, 32)
+    options = {"optimizer": optax.rmsprop, "hyper": {"learning_rate": 0.01}, "batch_size": 2, "block": 32}
+    found = basins.map(of, Weights(w, -w), steps=4000, **options)
+    assert np.all(found.ends.params.w1 == -found.ends.params.w2)
+    assert set(found.outcome) == {Outcome.SADDLE}
+
+
+@pytest.mark.parametrize("factor", [2.01, 2.1])
+def test_a_nudge_that_grows_slowly_is_seen_in_few_steps(factor):
+    start = Weights(np.full(64, 2.0), np.full(64, 0.5))
+    found = run(start, {"learning_rate": factor / 8.5}, 320)
+    assert set(found.outcome) == {Outcome.ABSORBED}
+
+
+def uneven(params, data):
+    a, b = params
+    return 2 * a**2 + b**2 / 2 + 0 * data
+
+
+def by_ten(learning_rate):
+    """Gradient descent that takes ten times the step along the second parameter, which is the flatter one."""
+    scale = lambda updates, state, params=None: ((-learning_rate * updates[0], -10 * learning_rate * updates[1]), state)  # noqa: E731
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), scale)
+
+
+def test_a_nudge_has_every_direction():
+    of = problem.make(uneven, (np.float64(0.5), np.float64(0.5)), np.float64(0))
+    starts = np.linspace(0.5, 1.0, 64), np.zeros(64)  # multipliers 1 - 4 · 0.3 and 1 - 10 · 0.3
+    assert set(run(starts, {"learning_rate": 0.3}, 2000, of, by_ten).outcome) == {Outcome.ABSORBED}
+
+
+def test_a_run_that_does_not_move_at_all_is_not_decided():
+    assert set(run(on_the_line(0.3, 0.5), {"learning_rate": 0.0}, 200).outcome) == {Outcome.UNDECIDED}
+
+
+def test_single_precision_finds_small_cycles_and_none_in_chaos():
+    with jax.enable_x64(False):
+        small = run(Weights(*np.full((2, 64), 0.5, np.float32)), {"learning_rate": 0.505}, 20000)
+        chaos = run(
+            Weights(*np.tile(np.linspace(0.3, 1.1, 512, dtype=np.float32), (2, 1))), {"learning_rate": 0.9}, 2000
+        )
+    assert set(small.outcome) == {Outcome.CYCLE} and set(small.ends.period) == {2}
+    assert not np.any(chaos.outcome == Outcome.CYCLE)
