@@ -14,8 +14,9 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "basins", "cli", "critical", "descent", "diagnosis", "estimate", "hessian", "optimizers", "paths", "plane", "plots",
-    "problem", "problems", "smallmatrix", "starts", "store", "surface", "sweep",
+    "audit", "basins", "cli", "continuation", "critical", "descent", "diagnosis", "estimate", "flow", "geometry",
+    "hessian", "labelling", "optimizers", "orbits", "outcomes", "paths", "plane", "plots", "problem", "problems",
+    "refinement", "sharpness", "smallmatrix", "starts", "store", "studies", "surface", "sweep", "theory", "uncertainty",
 )  # fmt: skip
 __all__ = [*_MODULES, "diagnose"]
 

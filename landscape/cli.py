@@ -5,7 +5,6 @@ Nothing heavy is imported at the top: `landscape --help` answers before JAX, Num
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import subprocess
 import sys
@@ -13,11 +12,13 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from landscape.imports import named
 from landscape.page import check_folder, write_page
+from landscape.studies.config import Config
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"  # exists in a checkout only
 REFUSED, INTERRUPTED = 2, 130  # exit codes
@@ -102,7 +103,67 @@ class Diagnose:
         return 0
 
 
-COMMANDS: dict[str, Callable[..., Gallery | Diagnose]] = {"gallery": Gallery, "diagnose": Diagnose}
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Train one model at several batch sizes, many seeds of each, and measure all runs alike."""
+
+    which: tyro.conf.Positional[Literal["batch-size"]]
+    """What is varied."""
+    config: Annotated[Config, tyro.conf.OmitArgPrefixes]
+    store: Path | None = None
+    """A folder that keeps everything as it is done: the same command goes on from there after any interruption."""
+
+    def run(self) -> int:
+        """Print the table of results; return the exit code."""
+        setup()
+        from landscape.studies import batch_size
+
+        tell = lambda sentence: print(f"landscape: {sentence}", file=sys.stderr)  # noqa: E731
+        try:
+            found = batch_size.run(self.config, store=self.store, progress=sys.stderr.isatty(), say=tell)
+        except (ValueError, TypeError, OSError) as error:
+            return _refuse(next(iter(str(error).splitlines()), "no message"))
+        except KeyboardInterrupt as stop:
+            resume = f"the same command goes on from {self.store}" if self.store else "with --store it could go on"
+            print(f"landscape: {next(iter(str(stop).split(';')), '') or 'interrupted'}; {resume}", file=sys.stderr)
+            return INTERRUPTED
+        print(found.table())
+        if self.store:
+            found.save(self.store / "runs.npz")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """Measure what theory knows exactly about the toy network with this package's runs; exit code 1 if a fact fails."""
+
+    only: tuple[str, ...] = ()
+    """Parts of names of groups, as in `--only edges noise`. Without it, all."""
+
+    def run(self) -> int:
+        """Print a line a fact, group by group as they are measured; return the exit code."""
+        setup(x64=True)
+        from landscape import audit
+
+        try:
+            lines = audit.lines(self.only)
+        except ValueError as error:
+            return _refuse(str(error))
+        print(audit.HEADER)
+        failures = total = 0
+        for line in lines:
+            print(line, flush=True)
+            failures, total = failures + (not line.holds), total + 1
+        print(f"{total - failures} of {total} facts hold")
+        return int(failures > 0)
+
+
+COMMANDS: dict[str, Callable[..., Gallery | Diagnose | Study | Audit]] = {
+    "gallery": Gallery,
+    "diagnose": Diagnose,
+    "study": Study,
+    "audit": Audit,
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -217,22 +278,10 @@ def _batches(data: dict[str, Any], size: int | None) -> list[dict[str, Any]]:
 
 def _function(where: str) -> Any:
     """The function named by file.py:function or package.module:function."""
-    module, _, name = where.rpartition(":")
-    if not module or not name:
-        raise ValueError(f"LOSS is {where!r}: give path/to/file.py:function or package.module:function")
-    file = Path(module)
-    sys.path.insert(0, str(file.resolve().parent if file.suffix == ".py" else Path.cwd()))
-    try:
-        if file.suffix == ".py" and not file.is_file():
-            raise ValueError(f"LOSS: there is no file {module}")
-        found = importlib.import_module(file.stem if file.suffix == ".py" else module)
-    except ImportError as error:
-        raise ValueError(f"LOSS: {module} cannot be imported: {error}") from None
-    finally:
-        del sys.path[0]
-    if not callable(getattr(found, name, None)):
-        raise ValueError(f"LOSS: {module} has no function {name!r}")
-    return getattr(found, name)
+    found = named(where, "LOSS", "path/to/file.py:function or package.module:function")
+    if not callable(found):
+        raise ValueError(f"LOSS: {where} is no function: it is of type {type(found).__name__}")
+    return found
 
 
 def _refuse(sentence: str) -> int:

@@ -6,14 +6,15 @@ an eigenvalue is not 0 to rounding, and by the slope over the parameters' own le
 
     diverged        a parameter, a loss or a gradient is not finite
     strict saddle   λ_min < -tolerance, and d <= 1 % of what L was *measured* to fall along its eigenvector, or critical
-    flat, minimum   critical: |g| <= its rounding floor, or d <= 1e-6 |L|, what float32 can show;
+    flat, minimum   critical: |g| <= its rounding floor; or d <= what rounding hides of L (4 eps |L|, 1e-6 |L| at most),
+                    and Newton's step to the critical point is at most 1 % of 1 + |x|, so that the model holds there;
                     minimum where λ_min > tolerance, else flat: second order does not decide
     not critical    no learning rate was given, so that moving and bouncing cannot be told apart
     edge            the next step, taken on all the data, gains less than 1 % of learning_rate |g|^2; or
                     learning_rate λ_max / 2 >= 1 within its error, and half of |g|^2 is along that eigenvector
-                    or the step gains nothing by second order
+                    or the step gains nothing by second order; not where rounding swallows the step
     noise           learning_rate |g|^2 - learning_rate^2 g.H g / 2 <= q learning_rate^2 tr(H S) / 2 n
-    still moving    1000 such steps gain more than 1e-6 |L|, and rounding does not swallow them
+    still moving    1000 times that gain is more than 1e-6 |L|, and rounding does not swallow the step
     not critical    else: the steps are too small
 
 The line for noise: on average a step on a batch changes the loss by the difference of the two sides with q = 1, which
@@ -41,14 +42,15 @@ from tqdm import tqdm
 
 from landscape import evidence, hessian
 from landscape.codes import Coded
-from landscape.evidence import Curvature, Noise, Slope, Step, Training, Way
+from landscape.evidence import Curvature, Noise, Slope, Step, Way
 from landscape.hessian.space import is_number
 from landscape.problem import checked_count
+from landscape.training import Training, not_finite, read
 
 PyTree = Any
 
-SHARE = 1e-6  # of the loss: less is not worth a step, and float32 could not show it
-NEAR = 0.01  # of the fall: a saddle's neighbourhood, and how little a step at the edge gains
+SHARE = 1e-6  # of the loss: less is not worth a step
+NEAR = 0.01  # of the fall, a saddle's neighbourhood; of 1 + |x|, that of a point; how little a step at the edge gains
 HORIZON = 1000  # steps that training might go on for
 FLATNESS = 1e-4  # |H g| / (|H| |g|) below which a point is gradient-flat
 
@@ -74,14 +76,17 @@ class Verdict(Coded):
     )
     FLAT = (
         4,
-        "The gradient vanishes, no curvature is negative and some is zero: a valley of minima, a plateau or dead "
-        "units; second order does not decide. Look at the loss along the flat directions.",
+        "The gradient vanishes to rounding, no curvature is negative and some is zero: a valley of minima, a plateau "
+        "or dead units; second order does not decide. Look at the loss along the flat directions.",
     )
-    MINIMUM = 5, "It is at a minimum: the loss rises in every direction. Nothing is left to train on this loss."
+    MINIMUM = (
+        5,
+        "It is at a minimum, to rounding: the loss rises in every direction. Nothing is left to train on this loss.",
+    )
     NOT_CRITICAL = (
         6,
-        "The gradient is not zero, so this is no critical point, but that steps lower the loss is not shown. See the "
-        "reason; give a learning rate, or a larger one.",
+        "The gradient is not zero, so this is no critical point, but that steps lower the loss by what "
+        "matters is not shown. See the reason; give a learning rate, or a larger one.",
     )
     DIVERGED = (
         7,
@@ -134,9 +139,9 @@ def diagnose(
     Args:
       loss: `loss(params, batch) -> float scalar`, the mean over the batch's samples.
       params: any pytree; its float arrays move, all others are held constant. Never changed.
-      batches: all the training data, as minibatches of the size trained with: a list, a loader, or an iterator. They
-        are read once, into the host's memory. A batch is a pytree of arrays whose first axis counts its samples;
-        batches may differ in size, the mean stays exact.
+      batches: all the training data, as minibatches of the size trained with: a list, a loader, or an iterator, not
+        one batch. They are read once, into the host's memory. A batch is a pytree of arrays whose first axis counts
+        its samples; batches may differ in size, the mean stays exact.
       learning_rate: of the gradient descent that stopped here. None: the verdicts that need it are not given.
       max_products: of H with a vector, in the search for both ends of the spectrum of more than 3000 parameters.
       progress: show a bar; a string labels it.
@@ -150,7 +155,7 @@ def diagnose(
     if learning_rate is not None and not (is_number(learning_rate) and 0 < float(learning_rate) < np.inf):
         raise ValueError(f"learning_rate is {learning_rate!r}: give a positive number, or None where it is unknown")
     max_products = checked_count("max_products", max_products)
-    training = evidence.training(loss, params, batches)
+    training = read(loss, params, batches)
     passes = 4 + (learning_rate is not None)
     label = progress if isinstance(progress, str) else "diagnose"
     with tqdm(total=passes * len(training.sizes), desc=label, unit=" batches", disable=not progress) as bar:
@@ -168,7 +173,7 @@ def _measured(training: Training, learning_rate: float | None, max_products: int
         "precision": str(np.dtype(coarsest)),
     }
     gradient, loss = training.mean(training.point)
-    if broken := evidence.not_finite(training, gradient, loss):
+    if broken := not_finite(training, gradient, loss):
         return Diagnosis(Verdict.DIVERGED, f"not finite: {broken}.", loss, **known)
     found, noise, deviations = evidence.slope(training, gradient)
     known |= {"slope": found}
@@ -183,29 +188,38 @@ def _measured(training: Training, learning_rate: float | None, max_products: int
     step = evidence.step(training, gradient, loss, float(learning_rate), curved, noise) if learning_rate else None
     way = evidence.way(training, lowest, loss)
     scale = 1 + float(np.linalg.norm(training.point.astype(np.float64)))
-    verdict, reason = decide(loss, scale, found, noise, curved, step, way)
+    hidden = min(SHARE * abs(loss), evidence.resolution(training, loss))
+    verdict, reason = decide(loss, hidden, scale, found, noise, curved, step, way)
     return Diagnosis(verdict, reason, loss, noise=noise, curvature=curved, step=step, way=way, **known)
 
 
 def decide(
-    loss: float, scale: float, slope: Slope, noise: Noise | None, curvature: Curvature, step: Step | None, way: Way
+    loss: float,
+    hidden: float,
+    scale: float,
+    slope: Slope,
+    noise: Noise | None,
+    curvature: Curvature,
+    step: Step | None,
+    way: Way,
 ) -> tuple[Verdict, str]:
-    """The module's table: the verdict, and the numbers that decided. `scale` is 1 + |x|."""
+    """The module's table: the verdict, and why. `hidden` is what rounding hides of the loss; `scale` is 1 + |x|."""
     missing = curvature.decrement + curvature.level * scale
-    small = SHARE * abs(loss)
-    critical = slope.norm <= slope.floor or missing <= small
+    critical = slope.norm <= slope.floor or (missing <= hidden and curvature.distance <= NEAR * scale)
     size = f"|g| = {slope.norm:.3g} (rounding floor {slope.floor:.2g})"
-    near = f"{size}, and the loss is within {missing:.2g} of a critical point's"
+    near = f"{size}, and the loss is within {missing:.2g} of a critical point's, {curvature.distance:.2g} away"
     if curvature.smallest < -curvature.tolerance and (critical or missing <= NEAR * way.fall):
         fall = f"the loss was measured to fall by {way.fall:.4g} at distance {way.distance:.4g} along its eigenvector"
+        if not way.fall:
+            fall = "no fall along its eigenvector is above the loss's rounding"
         return Verdict.STRICT_SADDLE, f"{near}; λ_min = {curvature.smallest:.4g}, and {fall}."
     if critical:
         return _bottom(near, curvature, way)
-    left = f"{size}; second order promises {curvature.gain:.3g} more, of {loss:.4g}"
+    left = f"{size}; second order promises {curvature.gain:.3g} more, of {loss:.4g}, {curvature.distance:.2g} away"
     if step is None:
         flat = f"; |H g| = {curvature.flatness:.1e} |H| |g|: gradient-flat" if curvature.flatness <= FLATNESS else ""
         return Verdict.NOT_CRITICAL, f"{left}{flat}; without a learning rate, moving and bouncing look alike."
-    return _going(left, noise, curvature, step, small)
+    return _going(left, noise, curvature, step, SHARE * abs(loss))
 
 
 def _bottom(near: str, curvature: Curvature, way: Way) -> tuple[Verdict, str]:
@@ -222,7 +236,8 @@ def _going(left: str, noise: Noise | None, curvature: Curvature, step: Step, sma
     """Where the gradient is not zero and the learning rate is known."""
     gained = 1 - step.overshoot
     unstable = step.edge >= 1 - step.edge_error and (curvature.aligned >= 0.5 or step.descent < 0)
-    if gained < NEAR or unstable:
+    swallowed = step.moved < 0.5  # what does not move cannot bounce, if not by the noise of a batch
+    if (gained < NEAR or unstable) and not swallowed:
         how = "" if step.measured else ", by g.H g"
         share = f"the next step gains {gained:.3g} of learning_rate |g|²{how}"
         return (
@@ -235,7 +250,7 @@ def _going(left: str, noise: Noise | None, curvature: Curvature, step: Step, sma
         sides += f", its noise costs {step.rise:.3g} (up to {q:.3g} times that by chance)"
         if step.rise > 0 and step.descent <= q * step.rise:
             return Verdict.NOISE, f"{sides}; {left}."
-    if step.moved < 0.5:
+    if swallowed:
         return Verdict.NOT_CRITICAL, f"rounding leaves {step.moved:.0%} of a step; {left}."
     if HORIZON * step.descent <= small:
         return Verdict.NOT_CRITICAL, f"{sides}: {HORIZON} of them gain less than {small:.2g}; {left}."

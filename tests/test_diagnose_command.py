@@ -7,6 +7,7 @@ import pytest
 from test_setup import python
 
 from landscape import cli
+from landscape.imports import named
 
 LOSS = """
 import jax.numpy as jnp
@@ -38,16 +39,17 @@ def files(tmp_path, monkeypatch):
     x = rng.normal(size=(50, 2))
     np.savez(tmp_path / "data.npz", x=x, y=x[:, :1] + x[:, 1:])
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("planted_loss", None)
+    return tmp_path
 
 
 def command(*args):
     return ["diagnose", "planted_loss.py:loss", "params.npz", "data.npz", *args]
 
 
-@pytest.mark.parametrize("loss", ["planted_loss.py:loss", "planted_loss:loss"])
+@pytest.mark.parametrize("loss", ["sub/random.py:loss", "planted_loss:loss"])
 def test_a_saddle_in_files_is_reported(files, loss):
+    (files / "sub").mkdir()
+    (files / "sub" / "random.py").write_text(LOSS)  # Python has a module of this name, which others need meanwhile
     # In a process of its own: the precision of the parameters, float64 here, is switched on for it.
     args = [loss, *command()[2:], "--batch-size", "16", "--learning-rate", "0.1"]
     answer = python("-m", "landscape", "diagnose", *args, cwd=files, path=cli.SCRIPTS.parent)
@@ -58,8 +60,39 @@ def test_a_saddle_in_files_is_reported(files, loss):
     assert answer.stderr == ""
 
 
+def test_a_file_may_be_named_like_a_module_of_pythons_or_with_dots(files):
+    (files / "sub").mkdir()
+    for name in ("sub/random.py", "my.loss.py"):
+        file = (files / name).resolve()
+        file.write_text(f"def loss(): return {name!r}")
+        assert named(f"{name}:loss", "LOSS", "")() == name
+        del sys.modules[str(file)]
+
+
+def test_a_file_is_run_once_beside_its_neighbours_and_leaves_no_trace_where_it_fails(tmp_path):
+    (tmp_path / "neighbour_of_loss.py").write_text("value = []")
+    (tmp_path / "good.py").write_text("from neighbour_of_loss import value\nloss = value.copy()")
+    (tmp_path / "bad.py").write_text("loss = 1\nraise RuntimeError('first\\nsecond')")
+    before = list(sys.path)
+    where = f"{tmp_path / 'good.py'}:loss"
+    assert named(where, "LOSS", "") is named(where, "LOSS", "")
+    for _ in range(2):  # not the half of a module that the first try left
+        with pytest.raises(ValueError, match="^LOSS: .*bad.py cannot be imported: RuntimeError: first$"):
+            named(f"{tmp_path / 'bad.py'}:loss", "LOSS", "")
+    assert sys.path == before
+    for name in ("neighbour_of_loss", str(tmp_path / "good.py")):
+        del sys.modules[name]
+
+
 def broken(name, **arrays):
     return lambda folder: np.savez(folder / name, **arrays)
+
+
+def source(text):
+    return lambda folder: (folder / "broken_loss.py").write_text(text)
+
+
+BROKEN = ["diagnose", "broken_loss.py:loss", "params.npz", "data.npz"]
 
 
 REFUSED = {
@@ -67,8 +100,24 @@ REFUSED = {
     "no npz": (None, ["diagnose", "planted_loss.py:loss", "planted_loss.py", "data.npz"], "not an .npz of plain"),
     "no loss file": (None, ["diagnose", "other.py:loss", "params.npz", "data.npz"], "there is no file other.py"),
     "no module": (None, ["diagnose", "no_module:loss", "params.npz", "data.npz"], "cannot be imported"),
-    "no function": (None, ["diagnose", "planted_loss.py:los", "params.npz", "data.npz"], "has no function 'los'"),
-    "a number": (None, ["diagnose", "planted_loss.py:number", "params.npz", "data.npz"], "has no function 'number'"),
+    "no function": (
+        None,
+        ["diagnose", "planted_loss.py:los", "params.npz", "data.npz"],
+        "planted_loss.py has no 'los'",
+    ),
+    "a number": (
+        None,
+        ["diagnose", "planted_loss.py:number", "params.npz", "data.npz"],
+        "planted_loss.py:number is no function: it is of type int",
+    ),
+    "syntax": (
+        source("def loss(:\n"),
+        BROKEN,
+        "cannot be imported: SyntaxError: invalid syntax (broken_loss.py, line 1)",
+    ),
+    "a name": (source("loss = los"), BROKEN, "cannot be imported: NameError: name 'los' is not defined"),
+    "a program": (source("raise SystemExit('bye')"), BROKEN, "cannot be imported: SystemExit: bye"),
+    "its import": (source("import no_such_module"), BROKEN, "imported: No module named 'no_such_module'"),
     "no colon": (None, ["diagnose", "planted_loss.py", "params.npz", "data.npz"], "LOSS is 'planted_loss.py'"),
     "unequal": (broken("data.npz", x=np.ones(3), y=np.ones(2)), command(), "x has 3, y has 2"),
     "empty": (broken("data.npz"), command(), "holds no arrays"),

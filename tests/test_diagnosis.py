@@ -12,8 +12,8 @@ from flax import nnx
 from quadratics import matrix_of
 
 import landscape
-from landscape import evidence
-from landscape.diagnosis import Verdict, _quantile, diagnose
+from landscape import evidence, training
+from landscape.diagnosis import Verdict, _quantile, decide, diagnose
 from landscape.problems import networks, user
 
 RNG = np.random.default_rng(0)
@@ -137,9 +137,9 @@ def test_the_noise_scale_of_batches_is_unbiased_and_its_error_honest():
     with jax.enable_x64(True):
         for seed in range(200):
             order = np.random.default_rng(seed).permutation(600)
-            training = evidence.training(squares, {"w": w}, split({k: v[order] for k, v in data.items()}, 64))
-            gradient, _ = training.mean(training.point)
-            _, noise, rows = evidence.slope(training, gradient)
+            read = training.read(squares, {"w": w}, split({k: v[order] for k, v in data.items()}, 64))
+            gradient, _ = read.mean(read.point)
+            _, noise, rows = evidence.slope(read, gradient)
             hessian = data["x"].T @ data["x"] / 600
             found.append((noise.trace.mean, np.mean(np.sum(rows @ hessian * rows, axis=1)), noise.trace.standard_error))
     found = np.asarray(found)
@@ -236,12 +236,81 @@ def test_not_critical_says_why():
         assert "1000 of them" in diagnose(toy, wide, ONE, 1e-12).reason
 
 
+def far(w, batch):
+    return jnp.mean(batch) * jnp.sqrt(1 + (w - jnp.float32(1e8) - 80) ** 2)
+
+
+def test_a_step_that_rounding_swallows_is_no_bounce():
+    # The float32 next to 1e8 are 8 apart, so a step of 1 goes nowhere, and one of 6 too far; |g| = 80 / sqrt(6401).
+    lost = diagnose(far, jnp.float32(1e8), [np.ones(2, np.float32)], 1.0)
+    assert lost.verdict is Verdict.NOT_CRITICAL and "rounding leaves 0% of a step" in lost.reason
+    assert lost.step.moved == 0 and not lost.step.measured and lost.step.edge < 1e-5
+    np.testing.assert_allclose(lost.step.descent, lost.slope.norm**2, rtol=1e-5)
+    unmoved = lost.step._replace(overshoot=1.0, edge=2.0)  # whatever else is told of the step
+    told = decide(lost.loss, 0.0, 1e8, lost.slope, None, lost.curvature, unmoved, lost.way)
+    assert told[0] is Verdict.NOT_CRITICAL
+    long = diagnose(far, jnp.float32(1e8), [np.ones(2, np.float32)], 6.0)
+    np.testing.assert_allclose(long.step.moved, 8 / (6 * lost.slope.norm), rtol=1e-5)
+    assert long.verdict is Verdict.STILL_MOVING and not long.step.measured
+
+
+def shallow(w, batch):
+    """(±1, 0) are minima and 0 a saddle, a millionth of the loss deep."""
+    return jnp.mean(batch) * (1000 + 1e-4 * ((w[0] ** 2 - 1) ** 2 + w[1] ** 2))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_a_large_constant_in_the_loss_makes_no_point_critical(dtype):
+    with precision(dtype):
+        told = lambda *w: diagnose(shallow, np.asarray(w, dtype), [np.ones(2, dtype)])  # noqa: E731
+        for point in ((1.2, 0), (0.3, 0.4)):
+            found = told(*point)
+            assert found.verdict is Verdict.NOT_CRITICAL, found
+            assert found.slope.norm > 1e4 * found.slope.floor
+        np.testing.assert_allclose(found.curvature.gain, 0.4**2 * 1e-4, rtol=1e-5)  # (2e-4 w1)² / 2 (2e-4)
+        assert told(1, 0).verdict is told(-1, 0).verdict is Verdict.MINIMUM
+        assert told(0, 0).verdict is Verdict.STRICT_SADDLE
+
+
+def separable(params, batch):
+    """A logistic loss, which falls for ever, and a quadratic that its constant dominates."""
+    logistic = jnp.log1p(jnp.exp(-batch["label"] * batch["z"] * params["a"]))
+    return jnp.mean(logistic + (params["c"] - batch["o"]) ** 2)
+
+
+@pytest.mark.parametrize("a", [14.0, 17.0, 20.0])
+def test_a_separable_logistic_loss_has_no_minimum(a):
+    sign, o = RNG.choice([-1.0, 1.0], 8), RNG.normal(size=8)
+    data = {"label": sign, "z": sign, "o": o}
+    with jax.enable_x64(True):
+        found = diagnose(separable, {"a": np.float64(a), "c": np.mean(o)}, [data], 0.1)
+    assert found.verdict is Verdict.NOT_CRITICAL, found
+    np.testing.assert_allclose(found.slope.norm, np.exp(-a), rtol=1e-5)
+    np.testing.assert_allclose(found.curvature.distance, 1, rtol=1e-5)  # g / H, wherever it stands
+    assert found.slope.norm > 1e6 * found.slope.floor
+
+
+@pytest.mark.parametrize("dtype, verdict", [(np.float32, Verdict.MINIMUM), (np.float64, Verdict.STILL_MOVING)])
+def test_what_the_loss_cannot_show_counts_as_critical_in_each_precision(dtype, verdict):
+    # 2e-4 from the minimum 1 of a quadratic: 1e-7 is to be gained, which float32 hides and float64 does not.
+    data, _ = data_of((1, 2, 5), dtype=dtype)
+    with precision(dtype):
+        found = diagnose(noisy, {"w": np.full(3, 2e-4 / 3**0.5, dtype)}, [data], 0.1)
+    assert found.verdict is verdict, found
+    assert found.slope.norm > 10 * found.slope.floor and 1e-8 < found.curvature.gain < 1.1e-7
+    np.testing.assert_allclose(found.curvature.distance, 2e-4, rtol=1e-3)
+
+
 def test_what_is_not_finite_is_named():
     found = diagnose(toy, at(1, np.nan), ONE, 0.1)
     assert found.verdict is Verdict.DIVERGED and "'w2'" in found.reason and "diverged" in str(found)
     assert "loss of batch 1" in diagnose(toy, at(1, 1), [*ONE, {**ONE[0], "x": np.full(1, np.inf, np.float32)}]).reason
     root = lambda p, b: jnp.sqrt(p["b"]["c"]) + jnp.mean(b)  # noqa: E731
     assert "gradient of batch 0 in leaf 'b.c'" in diagnose(root, {"b": {"c": jnp.zeros(())}}, [np.ones(2)]).reason
+    bare = lambda p, b: jnp.sqrt(p[0]) + jnp.mean(b)  # noqa: E731
+    assert diagnose(bare, jnp.zeros(1), [np.ones(2)]).reason == (
+        "not finite: the gradient of batch 0 in leaf (the only one)."
+    )
     power = lambda p, b: jnp.abs(p[0]) ** 1.5 + jnp.mean(b)  # noqa: E731
     assert "the Hessian" in diagnose(power, jnp.zeros(1), [np.ones(2)]).reason
 
@@ -307,7 +376,7 @@ def test_products_in_chunks_give_the_same(monkeypatch):
     data, _ = data_of((0.5, 1, 4), samples=50)
     w = {"w": np.asarray([0.3, 0.2, 0.1], np.float32)}
     whole = diagnose(noisy, w, split(data, 8), 0.1)
-    monkeypatch.setattr(evidence, "ROOM", 1)
+    monkeypatch.setattr(training, "ROOM", 1)
     parts = diagnose(noisy, w, split(data, 8), 0.1)
     np.testing.assert_allclose(parts.curvature.values, whole.curvature.values, rtol=1e-5)
     np.testing.assert_allclose(parts.way.losses, whole.way.losses, rtol=1e-5)
@@ -359,9 +428,13 @@ REFUSED = {
     "no scalar": (lambda: diagnose(lambda p, b: p["w"], W, GOOD), "must return a float scalar"),
     "no batches": (lambda: diagnose(noisy, W, []), "batches is empty"),
     "read already": (lambda: diagnose(noisy, W, _used()), "read already"),
-    "not batches": (lambda: diagnose(noisy, W, 3), "give a sequence of minibatches"),
+    "not batches": (lambda: diagnose(noisy, W, 3), "give a list or an iterator of minibatches"),
+    "one batch": (lambda: diagnose(noisy, W, GOOD[0]), r"batches is one dict of data: give a list .*\[batch\]"),
+    "a pair": (lambda: diagnose(noisy, W, (np.ones((4, 3)), np.ones(4))), "batches is one tuple of data"),
+    "an array": (lambda: diagnose(noisy, W, jnp.ones((4, 3))), "batches is one ArrayImpl of data"),
     "no arrays": (lambda: diagnose(noisy, W, [{}]), "batch 0 has no arrays"),
     "a scalar": (lambda: diagnose(noisy, W, [{"t": 1.0}]), "has shape .* at 't'"),
+    "a bare scalar": (lambda: diagnose(noisy, W, [1.0]), r"batch 0 has shape \(\) and dtype float64: its leaves"),
     "unequal": (lambda: diagnose(noisy, W, [{"a": np.ones(2), "b": np.ones(3)}]), "a has 2, b has 3"),
     "unlike": (lambda: diagnose(noisy, W, [*GOOD, {"a": np.ones(2)}]), "batch 8 is not made like batch 0"),
     "rate 0": (lambda: diagnose(noisy, W, GOOD, 0.0), "learning_rate is 0.0"),
