@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from landscape import critical, problem, problems
+from landscape.critical import Kind
 from landscape.critical.symmetry import MOST, SAME, _distinct, orbit
 from landscape.problems.datasets import Dataset
 
@@ -134,6 +135,21 @@ def test_nine_points_are_three_entries_with_their_multiplicity():
     assert catalogue.audit.morse_euler == 4 - 4 + 1 and sum(entry.hits for entry in catalogue) == 256
     assert "minimum x 4" in catalogue.table()
     assert len(critical.find(posed(), count=256)) == 9
+
+
+def flat_wells(params, data):
+    return (params["x"] ** 2 - 1) ** 4 + params["y"] ** 2
+
+
+def turned_over(params):
+    return {"x": -params["x"], "y": params["y"]}
+
+
+def test_degenerate_points_are_merged_too():
+    catalogue = critical.find(problem.make(flat_wells, POINT, box=(-2, 2), symmetries=(turned_over,)), count=256)
+    wells, saddle = catalogue
+    assert wells.kind is Kind.DEGENERATE_MINIMUM and (wells.multiplicity, saddle.multiplicity) == (2, 1)
+    assert wells.hits + saddle.hits == 256
 
 
 def test_a_map_that_changes_the_loss_is_refused():

@@ -149,7 +149,23 @@ def _sets(problem: Problem, points: Points, curvature: float, lanes: int) -> lis
         numbers = np.searchsorted(branches, branch[mine])
         found = points.at(chosen[centre])
         entries.append(_entry(problem, found, int(hits[branches].sum()), dimension, x[mine], numbers))
-    return entries
+    return entries if dimension or not problem.symmetries else _equivalent(problem, entries)
+
+
+def _equivalent(problem: Problem, entries: list[Entry]) -> list[Entry]:
+    """Of degenerate points that the problem's symmetries carry into each other, one, with its multiplicity."""
+    chosen: list[Entry] = []
+    orbits: list[np.ndarray] = []
+    for entry in entries:
+        x = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(entry.params)])
+        near = SAME_FLAT * (1 + np.linalg.norm(x))
+        known = [i for i, copies in enumerate(orbits) if np.min(np.linalg.norm(copies - x, axis=1)) <= near]
+        if known:
+            chosen[known[0]] = dataclasses.replace(chosen[known[0]], hits=chosen[known[0]].hits + entry.hits)
+        else:
+            orbits.append(orbit(problem, x))
+            chosen.append(dataclasses.replace(entry, multiplicity=len(orbits[-1])))
+    return chosen
 
 
 def _entry(
