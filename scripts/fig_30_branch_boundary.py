@@ -42,14 +42,14 @@ CAPTION = Caption(
         "0.028, 0.647 ± 0.026, 0.608 ± 0.021, 0.556 ± 0.015, as the reduced map does for starts that near (0.575 ± "
         "0.030 at η = 0.4): nearer starts need smaller distances. In the whole box, at the distances that a map shows "
         "(hollow: {coarse[0]:g} to 1e-4), α reads {box[0]:.2f} ± {box_error[0]:.2f} at η = {rates[0]:g} and "
-        "{box[3]:.2f} ± {box_error[3]:.2f} at {rates[3]:g}: the smooth line w1 = -w2 hides the rest.",
+        "{box[3]:.2f} ± {box_error[3]:.2f} at {rates[3]:g}: pairs across the smooth edge of divergence count too.",
         "这个预测是渐近的、启发式的：在有限的距离上，实测值在它附近，有时偏离超出统计误差。起点均匀取自椭圆的 "
         "{inner:g} 到 1 倍之间的壳层，这是试过之后的选择：壳层薄到五分之一（0.99 到 1）时，同样的距离读数偏低，为 "
         "0.649 ± 0.028、0.647 ± 0.026、0.608 ± 0.021、0.556 ± 0.015；化简后的映射对同样近的起点也是如此（η = 0.4 时 "
         "0.575 ± 0.030）：起点越近，需要的距离越小。在整个方框中，用图像能显示的距离（空心：{coarse[0]:g} 到 1e-4），"
         "α 在 η = {rates[0]:g} 时为 {box[0]:.2f} ± {box_error[0]:.2f}，在 {rates[3]:g} 时为 {box[3]:.2f} ± "
         "{box_error[3]:.2f}："
-        "光滑的直线 w1 = -w2 掩盖了其余部分。",
+        "那里跨过光滑的发散边界的点对也计入。",
     ),
 )
 

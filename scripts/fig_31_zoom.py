@@ -17,7 +17,7 @@ CAPTION = Caption(
     measured=Text(
         "(a-g) Gradient descent at η = {rate:g}, the window about one point of the ellipse ten times narrower from "
         "panel to panel, {side}² starts each: the edge of divergence becomes straight at once, and the stripes of the "
-        "two branches beside it never end: {stripes[0]} to {stripes[6]} changes of branch along the middle row of the "
+        "two branches beside it go on: {stripes[0]} to {stripes[6]} changes of branch along the middle row of the "
         "panels. (h) The boundary's entropy on {discs} discs of {radius} pixels, with 99 % intervals: for branches and "
         "divergence together {fractal[0]:.3f} to {fractal[6]:.3f}, above the {straight:.3f} of a straight line at "
         "every scale; for divergence alone {smooth[0]:.3f} to {smooth[6]:.3f}. The test calls {fractal_count} of 7 "

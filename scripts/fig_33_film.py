@@ -25,7 +25,7 @@ CAPTION = Caption(
     measured=Text(
         "{frames} learning rates, {side}² starts in |w| ≤ {half:g} at each; the film is fig_33_film.gif, beside this "
         "picture. Gradient descent (top): the two basins shrink with the exact ellipse; the share that converges, with "
-        "the starts on w1 = -w2 that run into the saddle, is its share to within {gap:.1g}. From η = 1/2 on nothing "
+        "the starts on w1 = -w2 that run into the saddle, is its share, {gap:.1g} apart. From η = 1/2 on nothing "
         "converges: inside the ellipse runs cycle or wander "
         "({bounded[0]:.1%} of the starts at η = {late:g}), until at η = 1 all is lost. Momentum 0.9 (bottom): "
         "{heavy_share:.1%} converge at η = {after:g}, gradient descent {plain_share:.1%}. Tipping: of the starts that "
