@@ -90,6 +90,9 @@ def near(centres: np.ndarray, radius: float) -> Draw:
     On a smooth boundary through the centres f(ε) is then ε/radius times a constant, up to terms (ε/radius)².
     """
 
+    if not (len(centres) and np.isfinite(radius) and radius > 0):
+        raise ValueError(f"{len(centres)} centres, radius {radius!r}: give at least one, and a positive finite radius")
+
     def draw(rng: np.random.Generator, count: int) -> np.ndarray:
         chosen = centres[rng.integers(len(centres), size=count)]
         size = rng.uniform(size=(count, 1)) ** (1 / chosen.shape[1])
@@ -103,11 +106,16 @@ def boundary(label: Labelling, draw: Draw, *, count: int, width: float, seed: in
 
     The segments join points from `draw`; `PARTS` points on each are labelled, one of the parts whose ends differ is
     chosen at random, and so on until it is that short. Points not decided end a segment's search.
-    Raises ValueError where no segment shows a change. Cost: about 64 ln(distance/width)/ln 64 labels a point.
+    Raises ValueError where no segment shows a change, and for a width that float64 does not resolve at these points or
+    that is not below the segments' lengths. Cost: about 64 ln(distance/width)/ln 64 labels a point.
     """
     checked_count("count", count)
     rng = np.random.default_rng(seed)
     ends = draw(rng, 2 * count).reshape(2, count, -1)
+    least = 4 * np.spacing(np.abs(ends).max())
+    most = np.min(np.linalg.norm(ends[1] - ends[0], axis=-1))
+    if not least <= width < most:
+        raise ValueError(f"width is {width!r}: give one from {least:.2g} to {most:.2g}, the shortest segment")
     while ends.shape[1] and np.max(np.linalg.norm(ends[1] - ends[0], axis=-1)) > width:
         part = np.linspace(0, 1, PARTS + 1)[:, None, None]
         path = ends[0] + part * (ends[1] - ends[0])  # (PARTS + 1, segments, d)

@@ -105,6 +105,21 @@ def test_boundary_points_lie_on_the_plane():
         uncertainty.boundary(lambda points: np.zeros(len(points), int), draw, count=5, width=1e-9)
 
 
+@pytest.mark.parametrize("width", [0, -1, 1e-20, np.nan, 100])
+def test_a_width_that_no_search_reaches_is_refused(width):
+    draw = uncertainty.uniform((-1,) * 3, (1,) * 3)
+    with pytest.raises(ValueError, match="width is .*: give one from .* to"):
+        uncertainty.boundary(half_space, draw, count=20, width=width)
+
+
+@pytest.mark.parametrize(
+    ("centres", "radius"), [(np.zeros((0, 2)), 0.1), (np.zeros((3, 2)), np.nan), (np.ones((1, 2)), 0)]
+)
+def test_no_ball_is_refused(centres, radius):
+    with pytest.raises(ValueError, match="give at least one, and a positive finite radius"):
+        uncertainty.near(centres, radius)
+
+
 @pytest.mark.parametrize("radius", [1e-2, 1e-5])
 @pytest.mark.parametrize("rate", [0.1, 0.4])
 def test_the_smooth_control_has_exponent_1_down_to_1e_8(rate, radius):
