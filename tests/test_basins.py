@@ -87,6 +87,7 @@ def test_just_inside_and_just_outside_the_ellipse():
         assert np.all(found.outcome == outcome)
 
 
+@pytest.mark.slow
 def test_the_ellipse_holds_for_any_data():
     x, y = np.array([0.5, -1.5, 1.0]), np.array([-0.2, 2.0, -1.1])  # p* < 0
     of = problems.two_weight(x, y)
@@ -209,6 +210,7 @@ def test_minibatch_noise_keeps_runs_hovering_on_a_branch():
     assert np.all(found.ends.period == 0)
 
 
+@pytest.mark.slow
 def test_one_seed_for_all_starts_and_the_same_for_every_batch_size():
     starts = Weights(np.full(3, 1.0), np.full(3, 0.5))
     go = lambda seeds, size=2: gd(starts, 0.05, 41, noisy(), batch_size=size, seeds=seeds, block=64).ends.params.w1  # noqa: E731
@@ -263,6 +265,7 @@ def test_a_map_of_diverging_runs_is_data():
     assert found.labels.dtype.kind == "i" and found.shares()["diverged"].share == 1
 
 
+@pytest.mark.slow
 def test_single_precision_finds_the_same_basins():
     starts = uniform(0.25, 4000, 6)
     clear = np.abs(toy.ellipse_margin(starts, 0.25)) > 0.4

@@ -23,6 +23,7 @@ from landscape.critical import Ends, Status  # noqa: E402
 ROOTS, FEWER = [1e-15, 1e-12, 1e-10, 1e-14], [1e-15, np.nan, 1e-10, 1e-3]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_prints_a_line_for_each_task_and_peer():
     command = [sys.executable, str(SCRIPTS / "bench_critical.py"), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -13,6 +13,7 @@ sys.path[:0] = [str(SCRIPTS)]
 import bench_training as bench  # noqa: E402
 
 
+@pytest.mark.slow
 def test_a_smoke_run_prints_a_line_or_says_what_is_missing():
     command = [sys.executable, str(SCRIPTS / "bench_training.py"), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -5,6 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FIGURE = "fig_21_classroom"
 
 

@@ -4,6 +4,8 @@ import claims
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RATES = (0.1, 0.1, 0.1, 0.1, 0.01, 0.01)
 FACTORS = (1.2, 1.5, (2.28 + np.sqrt(2.28**2 - 4 * 1.08)) / 2)
 

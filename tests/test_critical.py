@@ -147,6 +147,7 @@ def test_the_valley_of_any_data():
     np.testing.assert_allclose(saddle.eigenvalues, [2 * curvature * product, -2 * curvature * product], rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "depth, counts", [(3, {(0, 2, 1), (1, 1, 1), (0, 3, 0)}), (4, {(0, 3, 1), (1, 2, 1), (0, 4, 0)})]
 )
@@ -167,6 +168,7 @@ def circle(params, data):
     return (1 - v @ w) ** 2 + data * (v @ v + w @ w)
 
 
+@pytest.mark.slow
 def test_the_minima_of_a_regularised_1_2_1_linear_net_are_a_circle():
     system = problem.make(circle, (np.ones(2), np.ones(2)), np.float64(0.1), box=(-2, 2))
     valley, origin = critical.find(system, count=256)

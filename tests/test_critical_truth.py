@@ -96,6 +96,7 @@ def test_one_method_alone_finds_points_of_every_index(method):
     assert {entry.inertia[0] for entry in catalogue} == {0, 1, 2} and compared("styblinski_tang_2d", catalogue)[1] == 0
 
 
+@pytest.mark.slow
 def test_a_linear_network_has_all_its_sets_and_no_other():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(40, 2))

@@ -326,6 +326,7 @@ def net_data():
     return x, np.tanh(x[:, 0]) + 0.5 * x[:, 1]
 
 
+@pytest.mark.slow
 def test_a_network_at_its_minimum_and_at_the_saddle_of_the_origin():
     x, y = net_data()
     batches = split((x, y), 16)
@@ -372,6 +373,7 @@ def test_lanczos_agrees_with_the_whole_matrix_and_invents_no_counts(monkeypatch)
         assert diagnose(noisy, {"w": np.zeros(80)}, split(data, 16), 0.1).verdict is Verdict.STRICT_SADDLE
 
 
+@pytest.mark.slow
 def test_products_in_chunks_give_the_same(monkeypatch):
     data, _ = data_of((0.5, 1, 4), samples=50)
     w = {"w": np.asarray([0.3, 0.2, 0.1], np.float32)}
@@ -382,6 +384,7 @@ def test_products_in_chunks_give_the_same(monkeypatch):
     np.testing.assert_allclose(parts.way.losses, whole.way.losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_flax_and_an_equinox_model_at_the_origin():
     # Without biases the origin of a tanh network is a strict saddle.
     x, y = (np.asarray(part, np.float32) for part in net_data())

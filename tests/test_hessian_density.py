@@ -284,6 +284,7 @@ def network(params, x):
     return jnp.mean(jnp.tanh(x @ params["w"]) ** 2) + params["b"] ** 4 + 0 * params["count"]
 
 
+@pytest.mark.slow
 def test_it_works_inside_jit_and_over_points_and_is_compiled_once():
     rng = np.random.default_rng(0)
     params, x = {"w": rng.normal(size=(6, 4)), "b": np.float64(0.5), "count": np.int32(3)}, rng.normal(size=(20, 6))

@@ -341,6 +341,7 @@ def placed(adapted, layers):
     return jax.tree.structure(adapted.params).unflatten(leaves)
 
 
+@pytest.mark.slow
 def test_four_frameworks_agree_on_loss_and_hessian():
     with jax.enable_x64(True):
         problem = networks.mlp((4, 5, 3), data=Dataset(X.astype(float), Y))
