@@ -277,6 +277,7 @@ def test_single_precision_finds_the_same_basins():
     assert not np.any(np.isin(single.labels, range(2, 8))[clear])
 
 
+@pytest.mark.slow
 def test_an_unstable_minimum_absorbs_what_hits_it_exactly():
     # Items 13 and 14: with its default eps RMSProp circles every minimum at this rate, unless a step lands where the
     # residual is 0 in floating point: such a run rests, and a nudge frees it.
@@ -359,6 +360,7 @@ def test_after_one_step_no_minibatch_run_is_said_to_hover():
     assert np.all(np.isin(found.outcome, [Outcome.UNDECIDED, Outcome.DIVERGED]))
 
 
+@pytest.mark.slow
 def test_minibatches_of_equal_samples_settle_and_diverge_as_the_full_batch_does():
     problem = problems.two_weight(np.ones(4), np.ones(4))
     grid = plane.box(problem, w1=(-4, 4, 40), w2=(-4, 4, 41))

@@ -191,6 +191,7 @@ ALL = {  # system -> starts, critical points by index; where they lie is in the 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_all_critical_points_and_no_other(name):
     system, count, wanted = ALL[name]

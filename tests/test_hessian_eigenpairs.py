@@ -88,6 +88,7 @@ def test_hundreds_of_restarts_do_not_add_up_their_rounding():
     np.testing.assert_allclose(found.values, wanted(spectrum, 4, "largest"), atol=64 * np.finfo(np.float32).eps * 100)
 
 
+@pytest.mark.slow
 def test_scipy_finds_the_same():
     matrix = matrix_of(np.random.default_rng(3).normal(size=N), seed=4)
     with jax.enable_x64(True):

@@ -137,6 +137,7 @@ def test_minibatch_losses_average_to_the_whole():
         np.testing.assert_allclose(mean, problem.at(problem.reference), rtol=8 * EPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_eight_hidden_layers_train(activation):
     data = digits()

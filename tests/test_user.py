@@ -261,6 +261,7 @@ def test_hessian_tools_take_the_loss_and_the_model(case):
     assert inner > 0  # cross-entropy is convex in the outputs
 
 
+@pytest.mark.slow
 def test_a_problem_runs_and_is_drawn(case):
     held = case.held
     adapted = case.adapt(held)
