@@ -15,7 +15,8 @@ import numpy as np
 
 from landscape import basins, descent
 from landscape.basins import BasinMap, Outcome
-from landscape.problem import Problem
+from landscape.critical.local import stacked
+from landscape.problem import Problem, parameter_count
 from landscape.search import Search
 from landscape.sweep import sweep
 
@@ -68,13 +69,10 @@ def by_convergence(found: BasinMap) -> np.ndarray:
 
 def embedded(problem: Problem, points: np.ndarray) -> PyTree:
     """Points (n, d) as the problem's parameters with a leading axis; ValueError unless d is their number."""
-    leaves, structure = jax.tree.flatten(problem.reference)
-    sizes = [np.size(leaf) for leaf in leaves]
-    points = np.asarray(points, np.float64)
-    if points.ndim != 2 or points.shape[1] != sum(sizes):
-        raise ValueError(f"points has shape {points.shape}: give (n, {sum(sizes)}), a column for each parameter")
-    columns = np.split(points, np.cumsum(sizes)[:-1], axis=1)
-    return structure.unflatten([c.reshape(-1, *np.shape(leaf)) for c, leaf in zip(columns, leaves, strict=True)])
+    points, size = np.asarray(points, np.float64), parameter_count(problem.reference)
+    if points.ndim != 2 or points.shape[1] != size:
+        raise ValueError(f"points has shape {points.shape}: give (n, {size}), a column for each parameter")
+    return stacked(problem, points)
 
 
 # Reference systems ----------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def orbit(
         found = found._replace(
             state=state,
             tangent=tangent,
-            middle=_where(late, found.middle, params),
+            middle=where(late, found.middle, params),
             first=jnp.where(late, found.first, whole),
             second=jnp.where(late, jnp.maximum(found.second, from_middle), 0),
             whole=whole,
@@ -106,5 +106,6 @@ def _tangent_step(
     return after, [leaf / length for leaf in pushed], jnp.log(length)
 
 
-def _where(condition: jax.Array, ours: PyTree, theirs: PyTree) -> PyTree:
+def where(condition: jax.Array, ours: PyTree, theirs: PyTree) -> PyTree:
+    """`ours` where the condition of one lane holds, else `theirs`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), ours, theirs)

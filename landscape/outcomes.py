@@ -8,7 +8,7 @@ import optax
 
 from landscape import descent, hessian, smallmatrix
 from landscape.codes import Coded
-from landscape.orbits import Orbit, growth, orbit
+from landscape.orbits import Orbit, growth, orbit, where
 from landscape.problem import Problem
 from landscape.process import CHECKS
 
@@ -154,8 +154,8 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     branch, level = _branch(problem, params), _level(at.loss)
     pushed = optax.tree.add_scale(params, nudge, at.generic)
     seen = watched._replace(
-        run=watched.run._replace(params=_where(begins, pushed, _where(ended, watched.before, params))),
-        before=_where(on_trial & (ended | ~judged), watched.before, params),
+        run=watched.run._replace(params=where(begins, pushed, where(ended, watched.before, params))),
+        before=where(on_trial & (ended | ~judged), watched.before, params),
         moved=moved,
         settled=settled,
         saddle=at_rest & saddle,
@@ -179,7 +179,7 @@ def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method)
     """The outcome of a run that is over."""
     watched, counts = state
     resting = watched.settled | watched.absorbed | (watched.trial > 0)
-    params = _where(resting, watched.before, watched.run.params)
+    params = where(resting, watched.before, watched.run.params)
     at = curvature(problem, params)
     known = resting | watched.saddle | watched.diverged
     nearby = _newton(problem, params)
@@ -302,7 +302,3 @@ def _level(loss: jax.Array) -> jax.Array:
 
 def _branch(problem: Problem, params: PyTree) -> jax.Array:
     return jnp.int8(problem.branch(params, problem.data) if problem.branch else 0)
-
-
-def _where(condition: jax.Array, ours: PyTree, theirs: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), ours, theirs)
