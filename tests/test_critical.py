@@ -147,22 +147,6 @@ def test_the_valley_of_any_data():
     np.testing.assert_allclose(saddle.eigenvalues, [2 * curvature * product, -2 * curvature * product], rtol=1e-13)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "depth, counts", [(3, {(0, 2, 1), (1, 1, 1), (0, 3, 0)}), (4, {(0, 3, 1), (1, 2, 1), (0, 4, 0)})]
-)
-def test_an_unregularised_chain_is_a_valley_axes_of_saddles_and_what_lies_where_they_meet(depth, counts):
-    catalogue = critical.find(problems.chain(depth), count=1024)
-    entries = {entry.inertia: entry for entry in catalogue}
-    assert set(entries) == counts and len(catalogue) == 3
-    valley = entries[0, depth - 1, 1]  # ∏w = 1: as many sheets as there are sign patterns with an even number of minus
-    assert (valley.kind, valley.dimension, valley.branches) == (Kind.VALLEY, depth - 1, 2 ** (depth - 1))
-    saddles = entries[1, depth - 2, 1]  # two weights are zero, the others free: the axes, planes, ...
-    assert (saddles.kind, saddles.dimension) == (Kind.SADDLE_SET, depth - 2)
-    corner = entries[0, depth, 0]  # three zeros or more: the Hessian vanishes, and the loss falls at third order
-    assert (corner.kind, corner.dimension) == (Kind.DEGENERATE_SADDLE if depth == 3 else Kind.SADDLE_SET, depth - 3)
-
-
 def circle(params, data):
     v, w = params
     return (1 - v @ w) ** 2 + data * (v @ v + w @ w)

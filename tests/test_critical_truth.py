@@ -108,3 +108,21 @@ def test_a_linear_network_has_all_its_sets_and_no_other():
         assert (entry.inertia[0], entry.inertia[1], entry.dimension) == (known.index, known.dimension, known.dimension)
         assert entry.branches >= known.components
         assert entry.kind in (Kind.VALLEY, Kind.SADDLE_SET, Kind.SADDLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("depth", [3, 4, 5])
+def test_an_unregularised_chain_has_its_valley_and_a_set_for_each_number_of_zeros(depth, seed):
+    """∏w = 1 in 2^(depth-1) orthants; and k zeros, k = 2, ..., whose planes of dimension depth - k meet at the origin.
+
+    Two zeros leave eigenvalues ±2 ∏others; more leave none, so that all points with three or more are one set.
+    """
+    catalogue = critical.find(problems.chain(depth), count=4096, seed=seed)
+    found = {entry.inertia: entry for entry in catalogue}
+    assert set(found) == {(0, depth - 1, 1), (1, depth - 2, 1), (0, depth, 0)} and len(catalogue) == 3
+    valley, saddles, flat = found[0, depth - 1, 1], found[1, depth - 2, 1], found[0, depth, 0]
+    assert (valley.dimension, saddles.dimension, flat.dimension) == (depth - 1, depth - 2, depth - 3)
+    assert (valley.kind, saddles.kind, valley.branches) == (Kind.VALLEY, Kind.SADDLE_SET, 2 ** (depth - 1))
+    assert flat.kind == (Kind.DEGENERATE_SADDLE if depth == 3 else Kind.SADDLE_SET)
+    assert (valley.loss, saddles.loss, flat.loss) == pytest.approx((0, 1, 1), abs=1e-12)

@@ -145,7 +145,10 @@ def _step(lane: _Lane, problem: Problem, limit: jax.Array) -> _Lane:
     moved = optax.tree.add(lane.point, optax.tree.scale(jnp.minimum(1, STRIDE * lane.size / length), way))
     after = optax.tree.norm(jax.grad(loss)(moved))
     better = (after < norm) | (lane.method != Method.LEVENBERG_MARQUARDT)
-    arrived = length <= jnp.sqrt(eps) * (1 + optax.tree.norm(lane.point))
+    # Levenberg-Marquardt goes on while it lowers ‖g‖: near a set, from where the gradient is not yet zero, Newton's
+    # method may leap along it (near ∏w = 0 it steps towards the origin, however near it is).
+    lower = (lane.method == Method.LEVENBERG_MARQUARDT) & (after < norm)
+    arrived = (length <= jnp.sqrt(eps) * (1 + optax.tree.norm(lane.point))) & ~lower
     lost = ~jnp.isfinite(after) | ~(optax.tree.norm(moved) <= RADIUS * lane.size)  # a NaN is lost too
     onward = ~(arrived | lost)
     return lane._replace(

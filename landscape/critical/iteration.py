@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from landscape import smallmatrix
 from landscape.critical.catalogue import Ends, Status
@@ -156,17 +157,28 @@ def _finish(lane: _Lane, problem: Problem, limit: jax.Array, grid: Grid | None) 
     loss, stack = vectorial(problem)
     if lane.point[0].ndim:  # of scalars all steps were such
         lane = jax.lax.while_loop(lambda lane: lane.status == _RUNNING, partial(_step, loss, limit), lane)
-    way = optax.tree.scale(
-        lane.distance / jnp.maximum(optax.tree.norm(lane.step), jnp.finfo(lane.loss.dtype).tiny), lane.step
+    matrix = hessian_at(loss, lane.point)
+    eps, (array, back) = jnp.finfo(lane.loss.dtype).eps, ravel_pytree(lane.point)
+    change = lambda way: optax.tree.norm(  # noqa: E731
+        jax.tree.map(jnp.subtract, hessian_at(loss, optax.tree.add(lane.point, way)), matrix)
     )
-    shaken = jax.tree.map(jnp.subtract, hessian_at(loss, optax.tree.add(lane.point, way)), hessian_at(loss, lane.point))
-    uncertainty = 2 * optax.tree.norm(shaken)
+    # Steps below the size's last bit decide nothing, in any direction.
+    blur = back(eps * (1 + optax.tree.norm(lane.point)) * (1 - 2 * (np.arange(array.size) % 2)))
+    left = optax.tree.scale(lane.distance, _direction(lane.step))
+    uncertainty = 2 * jnp.maximum(change(left), change(blur))
     least = jnp.min(jnp.abs(flat(lane.values)))
     scale = jnp.maximum(lane.curvature, optax.tree.norm(lane.values))
     singular = least <= rounding(flat(lane.values).size, lane.loss.dtype) * scale + uncertainty
     status = jnp.where((lane.status == Status.CONVERGED) & singular, Status.DEGENERATE, lane.status).astype(jnp.int8)
     where = lane.loss, lane.gradient_norm, lane.distance, flat(lane.values)
     return Ends(stack(lane.point), *where, uncertainty, lane.curvature, lane.steps, status)
+
+
+def _direction(step: Vector) -> Vector:
+    """The step over its norm, though its squares may underflow; 0 for none."""
+    tiny = jnp.finfo(flat(step).dtype).tiny
+    scaled = optax.tree.scale(1 / jnp.maximum(jnp.max(jnp.abs(flat(step))), tiny), step)
+    return optax.tree.scale(1 / jnp.maximum(optax.tree.norm(scaled), tiny), scaled)
 
 
 def _approach(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
