@@ -16,6 +16,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,19 +47,22 @@ class _Options:
 
 
 def main(
-    compute: Callable[[], Mapping[str, Any]],
+    compute: Callable[..., Mapping[str, Any]],
     draw: Callable[[Record], Figure],
     caption: Caption,
     *,
     x64: bool = False,
+    film: Callable[[Record, Path], object] | None = None,
     args: Sequence[str] | None = None,
 ) -> None:
     """Make the figure of the script that defines `compute`, as its command line asks (`--out DIR`, `--redraw`).
 
-    Writes NAME.npz (the record), NAME.png and, last, NAME.json (the caption, its placeholders filled from the record).
-    `compute` runs after `setup(x64)`, so a script must touch no device before. `draw` gets the record as it is stored:
-    a dict of NumPy arrays, numbers as 0-d ones. A folder that cannot be written, and nothing to redraw, end the
-    process with one sentence and exit code 2.
+    Writes NAME.npz (the record), NAME.png, with `film` NAME.gif, which it writes from the record to the path that it is
+    given, and, last, NAME.json (the caption, its placeholders filled from the record).
+    `compute` runs after `setup(x64)`, so a script must touch no device before. Where it has a parameter `folder` it is
+    given that of `--out`: some figures are made from the records of others that lie there. `draw` gets the record
+    as it is stored: a dict of NumPy arrays, numbers as 0-d ones. A folder that cannot be written, and nothing to
+    redraw, end the process with one sentence and exit code 2.
     """
     description = inspect.getdoc(inspect.getmodule(compute))
     options = tyro.cli(_Options, args=args, description=description, config=(tyro.conf.FlagCreatePairsOff,))
@@ -71,14 +75,18 @@ def main(
         check_folder(options.out)
     except ValueError as error:
         _refuse(name, str(error))
+    if "folder" in inspect.signature(compute).parameters:
+        compute = partial(compute, folder=options.out)
     record = _load(stored) if options.redraw else _computed(compute, x64)
     if not options.redraw:
         replacing(stored, lambda path: _save(path, record))
     _picture(draw(record), stored.with_suffix(".png"))
+    if film:
+        replacing(stored.with_suffix(".gif"), lambda path: film(record, path))
     replacing(stored.with_suffix(".json"), lambda path: write_caption(path, caption.fill(record)))
 
 
-def _computed(compute: Callable[[], Mapping[str, Any]], x64: bool) -> Record:
+def _computed(compute: Callable[..., Mapping[str, Any]], x64: bool) -> Record:
     setup(x64)
     start = time.perf_counter()
     record = {field: np.asarray(value) for field, value in compute().items()}

@@ -103,7 +103,7 @@ def newton_cubic(points: np.ndarray) -> np.ndarray:
 
 def ellipse(points: np.ndarray, learning_rate: float) -> np.ndarray:
     """0 inside the ellipse of convergence of gradient descent on the toy, 1 outside: a smooth boundary, exponent 1."""
-    w1, w2 = np.asarray(points, np.float64).T
+    w1, w2 = _in_plane(points)
     margin = w1**2 + w2**2 + 2 * learning_rate * (1 - w1 * w2) - 2 / learning_rate
     return (margin > 0).astype(int)
 
@@ -142,7 +142,15 @@ def branch_exponent(learning_rate: float, modes: int = 30) -> float:
 
 def _ends(search: Search, points: np.ndarray, *args: Any) -> np.ndarray:
     with jax.enable_x64(True):
-        return sweep(search, tuple(np.asarray(points, np.float64).T), *args).astype(int)
+        return sweep(search, _in_plane(points), *args).astype(int)
+
+
+def _in_plane(points: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The two columns of points of the plane."""
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(f"points has shape {points.shape}: give (n, 2), the map's two coordinates of each point")
+    return tuple(points.T)
 
 
 def _begin(place: tuple, *args: Any) -> Orbit:

@@ -1,5 +1,7 @@
 """A folder of figures: for each `NAME.png` its caption `NAME.json`, and one page `index.html` that shows them all.
 
+A film of a figure, `NAME.gif`, is shown below its picture.
+
 A caption has three parts (what the chapter says, what we measured, the caveat), each in English and Chinese. The page
 needs nothing but the pictures beside it. Free of JAX and of matplotlib, so that the command line starts fast.
 """
@@ -80,7 +82,8 @@ def write_page(folder: Path, failures: Mapping[str, str]) -> Path:
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     page = folder / "index.html"
     links = "\n".join(f'<li><a href="#{name}">{_title(name, done.get(name))}</a></li>' for name in names)
-    figures = "\n".join(_figure(name, done.get(name), failures.get(name)) for name in names)
+    films = {path.stem for path in folder.glob("fig_*.gif")}
+    figures = "\n".join(_figure(name, done.get(name), failures.get(name), name in films) for name in names)
     replacing(page, lambda path: path.write_text(template.substitute(links=links, figures=figures), encoding="utf-8"))
     return page
 
@@ -95,7 +98,7 @@ def replacing(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _figure(name: str, caption: Caption | None, failure: str | None) -> str:
+def _figure(name: str, caption: Caption | None, failure: str | None, film: bool) -> str:
     lines = [f'<section id="{name}">', f"<h2>{_title(name, caption)}</h2>"]
     if failure is not None:
         earlier = Text(" (the picture is an earlier run's)", "（图为上一次运行的结果）") if caption else Text("", "")
@@ -103,9 +106,10 @@ def _figure(name: str, caption: Caption | None, failure: str | None) -> str:
         lines.append(f'<p class="failure">{_text(note)}</p>')
     if caption is not None:
         alternative = f"{caption.title.en} / {caption.title.zh}"
-        picture = f'<a href="{name}.png"><img src="{name}.png" alt="{escape(alternative)}"></a>'
+        files = [f"{name}.png", *[f"{name}.gif"] * film]
+        pictures = [f'<a href="{file}"><img src="{file}" alt="{escape(alternative)}"></a>' for file in files]
         parts = [f"<dt>{_both(*PARTS[part])}</dt><dd>{_text(getattr(caption, part))}</dd>" for part in PARTS]
-        lines += ["<figure>", picture, "<figcaption><dl>", *parts, "</dl></figcaption>", "</figure>"]
+        lines += ["<figure>", *pictures, "<figcaption><dl>", *parts, "</dl></figcaption>", "</figure>"]
     return "\n".join([*lines, "</section>"])
 
 

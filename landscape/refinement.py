@@ -47,8 +47,10 @@ def refined(
       label: the labels of points (n, d), d the number of `limits`.
       progress: called with a sentence after each level.
 
-    Raises ValueError for limits that are no interval and for cells or levels below 1.
+    Raises ValueError for no limits, or limits that are no interval, and for cells or levels below 1.
     """
+    if not limits or not all(np.shape(limit) == (2,) for limit in limits):
+        raise ValueError(f"limits are {limits!r:.60}: give (lower, upper) for each axis, one or more")
     checked_count("cells", cells)
     checked_count("levels", levels)
     size = cells * 2**levels + 1

@@ -33,11 +33,12 @@ ROWS = 1 << 20  # points a call of the full map
 class Scale(NamedTuple):
     cells: int  # of the first grid
     levels: int
+    segments: int  # on which boundary is searched
     pairs: int  # a distance
     steps: int
 
 
-FULL, SMOKE = Scale(128, 5, 15_000, 2000), Scale(16, 4, 3_000, 1000)
+FULL, SMOKE = Scale(128, 5, 1500, 12_000, 2000), Scale(16, 4, 200, 2_000, 1000)
 SAVED, WIDTH, SECONDS = 10.0, 0.02, 60.0  # the goals
 
 
@@ -86,10 +87,10 @@ def exponent(scale: Scale) -> tuple[str, bool]:
     began = time.perf_counter()
     labels, half = label(0.1, 0.9, scale.steps), 2 * np.sqrt(2 / 0.1)
     box = uncertainty.uniform((-half, -half), (half, half))
-    centres = uncertainty.boundary(labels, box, count=300, width=RADIUS / 1000)
-    distances = RADIUS * 10 ** -np.arange(0.5, 3.1, 0.5)
+    centres = uncertainty.boundary(labels, box, count=scale.segments, width=RADIUS / 100)
+    distances = RADIUS * 10.0 ** -np.array([0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
     pairs = uncertainty.pairs(labels, uncertainty.near(centres, RADIUS), distances, count=scale.pairs)
-    alpha = pairs.exponent(0.5)
+    alpha = pairs.exponent()
     low, high = alpha.interval()
     seconds, width = time.perf_counter() - began, (high - low) / 2
     columns = [

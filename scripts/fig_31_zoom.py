@@ -19,22 +19,25 @@ CAPTION = Caption(
         "panel to panel, {side}² starts each: the edge of divergence becomes straight at once, and the stripes of the "
         "two branches beside it go on: {stripes[0]} to {stripes[6]} changes of branch along the middle row of the "
         "panels. (h) The boundary's entropy on {discs} discs of {radius} pixels, with 99 % intervals: for branches and "
-        "divergence together {fractal[0]:.3f} to {fractal[6]:.3f}, above the {straight:.3f} of a straight line at "
-        "every scale; for divergence alone {smooth[0]:.3f} to {smooth[6]:.3f}. The test calls {fractal_count} of 7 "
-        "windows fractal with branches, {smooth_count} without. {undecided} of {runs:,} runs stay undecided.",
+        "divergence together {fractal[0]:.3f} to {fractal[6]:.3f}, straight lines give {least:.3f} to {most:.3f} by "
+        "their direction on the pixels; for divergence alone {smooth[0]:.3f} to {smooth[6]:.3f}. The test calls "
+        "{fractal_count} of 7 windows fractal with branches, {smooth_count} without. {undecided} of {runs:,} runs stay "
+        "undecided.",
         "(a-g) η = {rate:g} 的梯度下降，以椭圆上一点为中心，窗口逐格缩小到十分之一，每格 {side}² 个起点：发散的边缘立"
-        "刻变直，而它旁边两个分支的条纹永无尽头：各格中间一行上分支改变 {stripes[0]} 到 {stripes[6]} 次。(h) 在 "
+        "刻变直，而它旁边两个分支的条纹一直延续：各格中间一行上分支改变 {stripes[0]} 到 {stripes[6]} 次。(h) 在 "
         "{discs} 个半径 {radius} 像素的圆盘上测得的边界熵（99% 区间）：分支与发散一起为 {fractal[0]:.3f} 到 "
-        "{fractal[6]:.3f}，在每个尺度上都高于直线的 {straight:.3f}；只看发散为 {smooth[0]:.3f} 到 {smooth[6]:.3f}。检"
-        "验把 7 个窗口中的 {fractal_count} 个（含分支）和 {smooth_count} 个（不含分支）判为分形。{runs:,} 次运行中有 "
-        "{undecided} 次未判定。",
+        "{fractal[6]:.3f}，直线随其在像素上的方向为 {least:.3f} 到 {most:.3f}；只看发散为 {smooth[0]:.3f} 到 "
+        "{smooth[6]:.3f}。检验把 7 个窗口中的 {fractal_count} 个（含分支）和 {smooth_count} 个（不含分支）判为分形。"
+        "{runs:,} 次运行中有 {undecided} 次未判定。",
     ),
     caveat=Text(
         "Entropy of the boundary (Daza et al. 2016; Puy et al. 2021) tells smooth from fractal at one scale; a corner, "
-        "or a curve of the disc's size, looks fractal to it too. Discs overlap, so that the intervals are those of one "
-        "map. Within {steps:,} steps, the narrower the window, the more steps a start needs to leave the ellipse.",
+        "or a curve of the disc's size, looks fractal to it too. Discs overlap; the intervals take tiles of 4 radii "
+        "for what is independent. Within {steps:,} steps, the narrower the window, the more steps a start needs to "
+        "leave the ellipse.",
         "边界熵（Daza 等 2016；Puy 等 2021）只在一个尺度上区分光滑与分形；拐角，或与圆盘一样大的弯曲，也会被它看作分"
-        "形。圆盘互相重叠，因此区间只针对这一张图。窗口越窄，起点离开椭圆所需的步数越多；这里每次最多 {steps:,} 步。",
+        "形。圆盘互相重叠；区间以边长 4 个半径的方块为独立单位。窗口越窄，起点离开椭圆所需的步数越多；这里每次最多 "
+        "{steps:,} 步。",
     ),
 )
 
@@ -70,16 +73,17 @@ def windows(side, steps):
 def compute(side=241, steps=2000, discs=DISCS):
     maps = windows(side, steps)
     record = {"maps": maps.astype(np.int8), "rate": RATE, "side": side, "steps": steps, "discs": discs}
-    for name, labels in (("fractal", maps), ("smooth", (maps == 2).astype(int))):
+    for name, labels in (("fractal", maps), ("smooth", np.where(maps < 0, maps, maps == 2))):
         tests = [geometry.fractality(part, radius=RADIUS, count=discs, seed=k) for k, part in enumerate(labels)]
         record[name] = np.array([test.entropy.mean for test in tests])
         record[f"{name}_interval"] = np.stack([test.entropy.interval(0.99) for test in tests])
         record[f"{name}_count"] = sum(test.fractal for test in tests)
+    least, most = tests[0].directions
     middle = maps[:, :, side // 2]
     return record | {
         "radius": RADIUS,
-        "straight": geometry.smooth_entropy(RADIUS),
-        "limit": 0.4395093,
+        "least": least,
+        "most": most,
         "stripes": np.sum(middle[:, 1:] != middle[:, :-1], axis=1),
         "undecided": np.sum(maps == labelling.UNKNOWN),
         "runs": maps.size,
@@ -111,12 +115,13 @@ def draw_entropy(record, ax):
         low, high = record[f"{name}_interval"].T
         bars = np.stack([record[name] - low, high - record[name]])
         ax.errorbar(half, record[name], bars, fmt=marker, color=colour, markersize=4, capsize=3, label=label)
-    plots.theory(half, np.full(DECADES, record["straight"]), ax, label="straight line, exact")
+    plots.theory(half, np.full(DECADES, record["least"]), ax, label="straight lines, exact: least and most")
+    plots.theory(half, np.full(DECADES, record["most"]), ax, label="_most")
     plots.theory(half, np.full(DECADES, np.log(2)), ax, label="ln 2: fractal for certain above", style=":")
     ax.set(xscale="log", xlabel="half-width of the window", ylabel="boundary entropy $S_{bb}$")
-    ax.set(title="(h) entropy of the boundary")
+    ax.set(title="(h) entropy of the boundary", ylim=(0.38, 0.88))
     ax.invert_xaxis()
-    ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(0, 0.95))
+    ax.legend(fontsize="small", frameon=False, loc="upper left")
 
 
 def draw(record):

@@ -3,9 +3,6 @@
 The picture shows some of its frames; the film itself, fig_33_film.gif, is written beside it.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import optax
 from matplotlib.animation import PillowWriter
@@ -13,6 +10,7 @@ from matplotlib.figure import Figure
 
 import landscape as ls
 from landscape import continuation, plots
+from landscape.basins import OTHERS
 from landscape.gallery import Caption, Text, main
 from landscape.problems import toy
 
@@ -45,10 +43,12 @@ CAPTION = Caption(
     ),
     caveat=Text(
         "Tipping probabilities compare two separate runs from the same start, each at its own constant rate (Kaszás et "
-        "al. 2019); no run changes its rate on the way. Intervals are those of random starts, a grid's are narrower. A "
-        "run is followed for {steps:,} steps; {undecided:.2%} of all runs stay undecided.",
+        "al. 2019); no run changes its rate on the way. Starts of both branches are pooled; the 95 % intervals are "
+        "those of random starts, a grid's shares scatter less. A run is followed for {steps:,} steps; {undecided:.2%} "
+        "of all runs stay undecided.",
         "倾覆概率比较的是同一起点的两次独立运行，各自的学习率固定不变（Kaszás 等 2019）；没有任何运行中途改变学习率。"
-        "区间按随机起点计算，网格的更窄。每次运行跟踪 {steps:,} 步；全部运行中有 {undecided:.2%} 未判定。",
+        "两支的起点合并计数；95% 区间按随机起点计算，网格的涨落更小。每次运行跟踪 {steps:,} 步；全部运行中有 "
+        "{undecided:.2%} 未判定。",
     ),
 )
 
@@ -73,10 +73,16 @@ def index(rate):
 
 
 def tipping(found):
-    """From a branch to divergence, and to the other branch, (share, lower, upper) each, means over the branches."""
-    table, diverged = found.tipping(index(BEFORE), index(AFTER)), found.names.index("diverged")
-    pairs = ([(0, diverged), (1, diverged)], [(0, 1), (1, 0)])
-    return [np.array([np.mean([part[cell] for cell in cells]) for part in table[:3]]) for cells in pairs]
+    """From a branch to divergence, and to the other branch: (share, lower, upper) of the starts of both together."""
+    plus, minus = "branch +", "branch -"
+    moves = ([(plus, "diverged"), (minus, "diverged")], [(plus, minus), (minus, plus)])
+    return [np.array(found.tipped(index(BEFORE), index(AFTER), move)[:3]) for move in moves]
+
+
+def numbered(found, names):
+    """The labels as indices into `names`, whatever cycle a run is on."""
+    table = [names.index("cycle" if name.startswith("cycle") else name) for name in found.names]
+    return np.where(found.labels < 0, names.index("not decided"), np.array(table)[found.labels])
 
 
 def at_minimum(labels):
@@ -87,8 +93,8 @@ def compute(side=120, steps=2000):  # of 121 starts an axis some lie on sharp mi
     problem = ls.problems.two_weight()
     grid = ls.plane.box(problem, w1=(-HALF, HALF, side), w2=(-HALF, HALF, side))
     found = [basins(problem, grid, momentum, steps) for momentum in (0.0, MOMENTUM)]
-    labels = np.stack([one.labels for one in found])
-    names = found[0].names
+    names = (*problem.branches, *OTHERS)
+    labels = np.stack([numbered(one, names) for one in found])
     share = np.stack([at_minimum(part) for part in labels])
     saddle = np.mean(labels[0] == names.index("saddle"), axis=(1, 2))
     inside = np.array([np.mean(toy.ellipse_margin(toy.Weights(*grid.mesh()), rate) < 0) for rate in RATES])
@@ -96,7 +102,7 @@ def compute(side=120, steps=2000):  # of 121 starts an axis some lie on sharp mi
     area = [np.sqrt(1 - rate**2) / rate for rate in (BEFORE, AFTER)]
     (plain_tipped, plain_switched), (heavy_tipped, heavy_switched) = map(tipping, found)
     return {
-        "labels": np.where(labels < 0, names.index("not decided"), labels).astype(np.int8),
+        "labels": labels.astype(np.int8),
         "names": np.array(names),
         "rates": RATES,
         "share": share,
@@ -110,7 +116,7 @@ def compute(side=120, steps=2000):  # of 121 starts an axis some lie on sharp mi
         "exact": 1 - area[1] / area[0],
         "plain_share": share[0, index(AFTER)],
         "heavy_share": share[1, index(AFTER)],
-        "undecided": np.mean(labels < 0),
+        "undecided": np.mean([one.labels < 0 for one in found]),
         "frames": RATES.size,
         "side": side,
         "steps": steps,
@@ -173,8 +179,4 @@ def film(record, path):
 
 
 if __name__ == "__main__":
-    main(compute, draw, CAPTION, x64=True)
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--out", type=Path, default=Path("figures"))
-    folder = arguments.parse_known_args()[0].out
-    film(np.load(folder / "fig_33_film.npz"), folder / "fig_33_film.gif")
+    main(compute, draw, CAPTION, x64=True, film=film)

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+import landscape as ls
 from landscape import labelling
 from landscape.problems import toy
 
@@ -28,14 +29,29 @@ def test_predictions_are_theorys(record):
 
 
 def test_measurements_lie_by_the_prediction_and_far_from_a_smooth_boundary(record):
+    for name in ("toy", "reduced", "box"):
+        half = record[f"{name}_half"]
+        assert np.all(half < 0.2)
+        # Finite distances: the exponent is up to 0.05 off its limit.
+        assert np.all(np.abs(record[name] - record["exact"]) < 0.05 + half)
+        assert np.all(record[name] < 1 - half)
+        assert record[f"{name}_share"].shape[1] == 3
     for name in ("toy", "reduced"):
-        error = record[f"{name}_error"]
-        assert np.all(error < 0.08)
-        # Finite distances: the exponent is up to 0.05 below its limit.
-        assert np.all(np.abs(record[name] - record["exact"]) < 0.05 + 3 * error)
-        assert np.all(record[name] < 1 - 5 * error)
-    assert record["box"][0] > record["exact"][0] + record["box_error"][0]  # uniform starts read too high
-    assert record["undecided"] < 1e-3 * record["runs"]
+        assert record[f"{name}_within"] == np.sum(np.abs(record[name] - record["exact"]) < record[f"{name}_half"])
+
+
+def test_only_pairs_of_which_both_starts_reach_a_branch_count(figure, record):
+    assert np.all(record["toy_lost"] < 1e-3)  # starts inside the ellipse, whose pairs are at most 1e-4 across
+    # Of the box's pairs those that both lie in the ellipse, π/4 √(1 - η²), are kept, less those across its edge.
+    share = np.pi / 4 * np.sqrt(1 - record["rates"] ** 2)
+    assert 1 - record["box_lost"] == pytest.approx(share.mean(), abs=0.01)
+    outcomes = ls.outcomes.Outcome
+    ends = dict.fromkeys(ls.basins.Ends._fields, np.zeros(4)) | {
+        "outcome": np.array([outcomes.SETTLED, outcomes.SETTLED, outcomes.DIVERGED, outcomes.SADDLE], np.int8),
+        "branch": np.array([0, 1, 0, 1], np.int8),
+    }
+    found = ls.basins.BasinMap(ls.problems.two_weight(), None, ls.basins.Ends(**ends))
+    assert figure.branches(found).tolist() == [0, 1, labelling.UNKNOWN, labelling.UNKNOWN]
 
 
 def test_starts_lie_just_inside_the_ellipse(figure):
@@ -68,7 +84,8 @@ def test_the_figure_shows_what_was_measured(figure, record):
         drawn = [container[0].get_ydata() for container in ax.containers]
         for shown, share in zip(drawn, record[f"{name}_share"], strict=True):
             np.testing.assert_array_equal(shown, share[0][share[0] > 0])
-    np.testing.assert_array_equal(axes[2].containers[0][0].get_ydata(), record["toy"])
+    for container, name in zip(axes[2].containers, ("toy", "reduced", "box"), strict=True):
+        np.testing.assert_array_equal(container[0].get_ydata(), record[name])
 
 
 def test_caption_and_redrawing(figure, record, tmp_path):

@@ -3,8 +3,12 @@
 import claims
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import binomtest
 
+from landscape import gallery, page
+from landscape.basins import OTHERS
 from landscape.problems import toy
 
 pytestmark = pytest.mark.slow
@@ -69,6 +73,21 @@ def test_tipping_is_the_ratio_of_the_ellipses(record):
     assert low < record["exact"] < high and low < share < high
 
 
+def test_tipping_pools_the_starts_of_both_branches(record):
+    before, after = (record["labels"][0, int(np.argmin(np.abs(record["rates"] - rate)))] for rate in (0.15, 0.3))
+    names = record["names"].tolist()
+    known = (before < 2) & (after != names.index("not decided"))
+    fell = binomtest(int(np.sum(known & (after == names.index("diverged")))), int(known.sum()))
+    low, high = fell.proportion_ci(method="wilson")
+    np.testing.assert_allclose(record["tipped"], [fell.statistic, low, high])
+    switched = np.sum(known & (after < 2) & (after != before)) / known.sum()
+    assert record["switched"][0] == pytest.approx(switched) and switched > 0
+
+
+def test_cycles_keep_one_colour_whatever_their_number(figure, record):
+    assert record["names"].tolist() == [*figure.ls.problems.two_weight().branches, *OTHERS]
+
+
 def test_the_figure_shows_what_was_measured(figure, record):
     axes = figure.draw(record).axes
     first = int(np.argmin(np.abs(record["rates"] - 0.1)))
@@ -85,3 +104,16 @@ def test_the_film_has_a_frame_a_rate(figure, record, tmp_path):
 
 def test_caption_and_redrawing(figure, record, tmp_path):
     claims.check_figure(figure, record, tmp_path)
+
+
+def test_the_page_shows_the_film_that_main_writes(figure, record, tmp_path):
+    short = record | {"rates": record["rates"][:3]}
+    np.savez_compressed(tmp_path / "fig_33_film.npz", **short)
+    plain = lambda shown: Figure(figsize=(2, 1))  # noqa: E731
+    arguments = ["--out", str(tmp_path), "--redraw"]
+    gallery.main(figure.compute, plain, figure.CAPTION, film=figure.film, args=arguments)
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".gif", ".json", ".npz", ".png"]
+    words = page.write_page(tmp_path, {}).read_text(encoding="utf-8")
+    assert 'src="fig_33_film.png"' in words and 'src="fig_33_film.gif"' in words
+    (tmp_path / "fig_33_film.gif").unlink()
+    assert 'src="fig_33_film.gif"' not in page.write_page(tmp_path, {}).read_text(encoding="utf-8")

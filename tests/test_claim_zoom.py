@@ -16,7 +16,7 @@ def figure():
 
 @pytest.fixture(scope="module")
 def record(figure):
-    return claims.record(figure, x64=True, side=97, discs=400)
+    return claims.record(figure, x64=True, side=161, discs=600)
 
 
 def test_every_window_is_centred_on_the_ellipse_and_half_diverges(record):
@@ -27,7 +27,7 @@ def test_every_window_is_centred_on_the_ellipse_and_half_diverges(record):
 
 @pytest.mark.parametrize("decade", [0, 3, 6])
 def test_maps_are_those_of_plain_loops(figure, record, decade):
-    step = figure.offsets(97, 10.0**-decade)
+    step = figure.offsets(161, 10.0**-decade)
     w1, w2 = (c + part for c, part in zip(record["centre"], np.meshgrid(step, step, indexing="ij"), strict=True))
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(2000):
@@ -40,8 +40,8 @@ def test_maps_are_those_of_plain_loops(figure, record, decade):
 
 def test_only_the_branches_are_fractal(record):
     assert record["fractal_count"] == 7 and record["smooth_count"] <= 1
-    assert record["straight"] == pytest.approx(0.4395, abs=0.01)
-    assert np.all(record["fractal_interval"][:, 0] > record["straight"])
+    assert record["least"] < 0.4395 < record["most"] == pytest.approx(record["least"], abs=0.03)
+    assert np.all(record["fractal_interval"][:, 0] > record["most"])
     assert np.all(record["stripes"] >= 4)
     assert record["undecided"] < 1e-3 * record["runs"]
 

@@ -91,7 +91,12 @@ def test_it_tells_how_far_it_is():
 
 @pytest.mark.parametrize(
     ("limits", "sizes", "sentence"),
-    [(((1, 0),), {}, "lower < upper"), (((0, 1),), {"cells": 0}, "cells"), (((0, 1),), {"levels": 0}, "levels")],
+    [
+        ((), {}, "give .lower, upper. for each axis, one or more"),
+        (((1, 0),), {}, "lower < upper"),
+        (((0, 1),), {"cells": 0}, "cells"),
+        (((0, 1),), {"levels": 0}, "levels"),
+    ],
 )
 def test_refined_refuses(limits, sizes, sentence):
     with pytest.raises(ValueError, match=sentence):

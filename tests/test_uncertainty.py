@@ -42,17 +42,102 @@ def test_a_cantor_set_has_its_dimension():
     assert alpha.mean == pytest.approx(1 - np.log(2) / np.log(3), abs=4 * alpha.standard_error)
 
 
-def test_the_fit_is_unbiased_and_its_error_honest():
+def test_the_fit_is_unbiased_and_its_interval_honest():
     distance, rng = DECADES[:6], np.random.default_rng(1)
-    estimates = []
-    for _ in range(200):
+    found = []
+    for _ in range(300):
         n = np.full(6, 20000)
         different = rng.binomial(n, 0.4 * distance**0.7)  # down to 25 pairs
-        estimates.append(uncertainty.Pairs(distance, n, different, 0 * n).exponent())
-    mean, error = np.array([e.mean for e in estimates]), np.array([e.standard_error for e in estimates])
-    assert mean.mean() == pytest.approx(0.7, abs=4 * mean.std() / np.sqrt(200))
-    # Errors are widened where counts scatter by chance: by 20 % on average with 4 degrees of freedom.
-    assert 0.75 < np.std((mean - 0.7) / error) < 1.1
+        found.append(uncertainty.Pairs(distance, n, different, 0 * n).exponent(0.5))
+    mean = np.array([alpha.mean for alpha in found])
+    assert mean.mean() == pytest.approx(0.7, abs=4 * mean.std() / np.sqrt(300))
+    # Errors are widened where counts scatter, be it by chance, so that a little more than 95 % is covered.
+    assert 0.93 < coverage(found, 0.7) < 0.99
+
+
+def coverage(found, exact):
+    """The share of intervals of 95 % that hold the exact value."""
+    return np.mean([low < exact < high for low, high in (alpha.interval() for alpha in found)])
+
+
+def test_a_scatter_of_its_own_widens_the_interval_by_students_quantile():
+    distance, n, rng = DECADES[:6], np.full(6, 10**6), np.random.default_rng(2)
+    found = []
+    for _ in range(300):
+        share = 0.4 * distance**0.3 * np.exp(rng.normal(0, 0.1, 6))  # no power, far beyond the noise of the counts
+        found.append(uncertainty.Pairs(distance, n, rng.binomial(n, share), 0 * n).exponent(0.5))
+    assert all(alpha.degrees == 4 for alpha in found)
+    assert 0.91 < coverage(found, 0.3) < 0.98
+    narrow = [alpha._replace(degrees=None) for alpha in found]  # the normal quantile
+    assert coverage(narrow, 0.3) < 0.91
+
+
+def random_exponents(label, box, radius, distances, **sizes):
+    """Exponents of 100 draws, each with boundary points of its own."""
+    found = []
+    for seed in range(100):
+        centres = uncertainty.boundary(label, box, count=sizes["centres"], width=radius / 1000, seed=1000 + seed)
+        near = uncertainty.near(centres, radius)
+        found.append(uncertainty.pairs(label, near, distances, count=sizes["count"], seed=seed).exponent())
+    return found
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_exponent_of_a_cantor_set():
+    radius = 3.0**-5
+    distances = radius * 3.0 ** -np.arange(1, 9)
+    found = random_exponents(cantor, uncertainty.uniform((0,), (1,)), radius, distances, centres=60, count=1000)
+    assert 0.88 <= coverage(found, 1 - np.log(2) / np.log(3)) <= 0.99
+
+
+def test_the_interval_covers_the_exponent_of_a_line():
+    distances = 1e-3 * 10 ** -np.arange(0.5, 2.6, 0.5)
+    box = uncertainty.uniform((-1, -1), (1, 1))
+    found = random_exponents(lambda p: half_space(np.insert(p, 2, 0, 1)), box, 1e-3, distances, centres=60, count=1000)
+    assert 0.88 <= coverage(found, 1) <= 0.99
+
+
+def test_the_interval_allows_for_the_choice_of_centres():
+    distance, count, found = 10 ** -np.arange(0.5, 3.1, 0.5), 500, []
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        own = rng.normal(0.4, 0.1, (30, 1))  # the boundary about each centre has an exponent of its own
+        different = rng.binomial(count, 0.2 * distance**own)
+        decided = np.full(different.shape, count)
+        both = np.stack([decided, different])
+        found.append(uncertainty.Pairs(distance, *both.sum(axis=1), np.zeros(6, int), both))
+    alpha = [pairs.exponent() for pairs in found]
+    exact = np.mean([one.mean for one in alpha])  # of all centres that there are
+    assert 0.88 <= coverage(alpha, exact) <= 0.99
+    independent = [pairs._replace(by_centre=None).exponent() for pairs in found]
+    assert coverage(independent, exact) < 0.8  # what taking pairs for independent would claim
+    assert all(a.mean == b.mean for a, b in zip(alpha, independent, strict=True))
+
+
+def test_counts_about_each_centre_are_those_of_loops():
+    centres, distances = np.array([[0.2], [1 / 3], [0.7]]), np.array([0.01, 0.1])
+    asked = []
+
+    def label(points):
+        asked.append(points)
+        return np.where(points[:, 0] > 0.71, labelling.UNKNOWN, cantor(points))
+
+    found = uncertainty.pairs(label, uncertainty.near(centres, 0.05), distances, count=50)
+    first, second = np.split(asked[0][:, 0], 2)
+    labels = label(asked[0]).reshape(2, -1)
+    expected = np.zeros((2, 3, 2), int)
+    for i, middle in enumerate((first + second) / 2):
+        centre, known = np.argmin(np.abs(centres[:, 0] - middle)), np.all(labels[:, i] >= 0)
+        expected[:, centre, i // 50] += known, known and labels[0, i] != labels[1, i]
+    np.testing.assert_array_equal(found.by_centre, expected)
+    np.testing.assert_array_equal(found.by_centre.sum(axis=1), [found.decided, found.different])
+    assert np.all(found.decided + found.undecided == 50) and found.undecided.sum() > 0
+
+
+def test_every_centre_is_drawn_equally_often():
+    points, centre = uncertainty.near(np.array([[0.0, 5], [10, 0], [0, 0]]), 0.1)(np.random.default_rng(0), 300)
+    assert np.bincount(centre).tolist() == [100] * 3
+    assert np.max(np.linalg.norm(points - np.array([[0.0, 5], [10, 0], [0, 0]])[centre], axis=1)) < 0.1
 
 
 def test_distances_without_a_pair_count():
@@ -87,6 +172,11 @@ def test_pairs_refuses(distances, sentence):
 
 def test_an_exponent_needs_distances_and_pairs():
     n = np.full(3, 1000)
+    with pytest.raises(ValueError, match="1 distances have a share"):
+        uncertainty.Pairs(np.full(3, 0.01), n, np.array([9, 8, 7]), 0 * n).exponent()
+    one = uncertainty.near(np.array([[1 / 3]]), 0.01)
+    with pytest.raises(ValueError, match="about 1 centre: an error needs 2"):
+        uncertainty.pairs(cantor, one, [1e-3, 1e-4, 1e-5], count=1000).exponent()
     with pytest.raises(ValueError, match="2 distances"):
         uncertainty.Pairs(DECADES[:3], n, np.array([500, 50, 5]), 0 * n).exponent()
     with pytest.raises(ValueError, match="6 pairs"):
@@ -113,11 +203,41 @@ def test_a_width_that_no_search_reaches_is_refused(width):
 
 
 @pytest.mark.parametrize(
-    ("centres", "radius"), [(np.zeros((0, 2)), 0.1), (np.zeros((3, 2)), np.nan), (np.ones((1, 2)), 0)]
+    ("centres", "radius"),
+    [
+        (np.zeros((0, 2)), 0.1),
+        (np.zeros((3, 2)), np.nan),
+        (np.ones((1, 2)), 0),
+        (np.array(0.5), 0.1),
+        (np.ones(3), 0.1),
+    ],
 )
 def test_no_ball_is_refused(centres, radius):
-    with pytest.raises(ValueError, match="give at least one, and a positive finite radius"):
+    with pytest.raises(ValueError, match="give at least one centre, a row each, and a positive finite radius"):
         uncertainty.near(centres, radius)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [((0, 1), (1, 0)), ((0,), (1, 1)), ((0, 0), (1, np.inf)), ((1, 1), (1, 2))]
+)
+def test_no_box_is_refused(lower, upper):
+    with pytest.raises(ValueError, match="give two of one length, lower < upper"):
+        uncertainty.uniform(lower, upper)
+
+
+def test_draws_and_labellings_of_another_shape_are_refused():
+    box = uncertainty.uniform((0,), (1,))
+    with pytest.raises(ValueError, match="it must have a row for each"):
+        uncertainty.pairs(cantor, lambda rng, count: rng.uniform(size=count), [0.1], count=5)
+    with pytest.raises(ValueError, match="a labelling gives one integer each"):
+        uncertainty.pairs(lambda points: points > 0, box, [0.1], count=5)
+
+
+@pytest.mark.parametrize("reference", [labelling.grebogi, labelling.newton_cubic, lambda p: labelling.ellipse(p, 0.1)])
+@pytest.mark.parametrize("points", [np.zeros((4, 3)), np.zeros(2), np.zeros((0, 2)), np.array(1.0)])
+def test_reference_systems_live_in_the_plane(reference, points):
+    with pytest.raises(ValueError, match="give .n, 2., the map's two coordinates"):
+        reference(points)
 
 
 @pytest.mark.parametrize("radius", [1e-2, 1e-5])
