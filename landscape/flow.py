@@ -36,7 +36,7 @@ def run(
     problem: Problem,
     starts: PyTree,
     *,
-    time: float,
+    time: Any,
     steps: int = 1000,
     block: int | None = None,
     store: Any = None,
@@ -53,7 +53,8 @@ def run(
     Source: Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I (1993), sections II.1 and II.4.
     """
     checked_count("steps", steps)
-    if not (np.ndim(time) == 0 and np.isfinite(time) and time > 0):
+    number = np.asarray(time)
+    if number.dtype.kind not in "iuf" or number.ndim or not (np.isfinite(number) and number > 0):
         raise ValueError(f"time is {time!r:.60}: give one positive finite number; eta times the steps of descent")
     points, single = checked_starts(problem, starts)
     dtype = float_dtype(points)

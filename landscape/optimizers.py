@@ -84,13 +84,18 @@ def warm_up(count: jax.Array, warm_up_steps: Any) -> jax.Array:
 
 
 @functools.cache
-def scheduled(optimizer: Callable[..., optax.GradientTransformation], schedule: Callable[..., jax.Array]) -> Callable:
+def scheduled(optimizer: Any, schedule: Any) -> Callable[..., optax.GradientTransformation]:
     """A factory of `optimizer` whose updates are times schedule(count, ...), with the schedule's arguments beside its
     own: `optimizer=scheduled(optax.adam, warm_up), hyper={"learning_rate": 0.01, "warm_up_steps": 100.0}`.
 
     The learning rate is the last factor of an update for every preset, so this is a schedule of the learning rate, of
-    which every number can be swept. Raises ValueError where both have an argument of one name.
+    which every number can be swept. Raises ValueError where both have an argument of one name, and TypeError unless
+    both are functions, the schedule one of a count.
     """
+    if not callable(optimizer):
+        raise TypeError(f"optimizer is {optimizer!r:.60}: give the factory itself, such as optax.sgd")
+    if not callable(schedule) or not inspect.signature(schedule).parameters:
+        raise TypeError(f"schedule is {schedule!r:.60}: give a function of the count of updates, such as warm_up")
     theirs = inspect.signature(optimizer).parameters
     own = list(inspect.signature(schedule).parameters.values())[1:]
     twice = [parameter.name for parameter in own if parameter.name in theirs]

@@ -1,5 +1,6 @@
-"""Orbits: what a full-batch run does step by step, with a tangent beside it, for cycles and Lyapunov exponents."""
+"""What a full-batch run does step by step: cycles, Lyapunov exponents, and whether it stays where it rests for ever."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ from landscape.problem import Problem, float_dtype, is_float
 
 PyTree = Any
 
-LONGEST = 64  # steps of a window, and of the longest cycle that is looked for
+LONGEST = 64  # steps of a window, of the longest cycle that is looked for, and of a nudge's trial
+FOREVER = 1 << 30  # steps after which every schedule is at its end
 
 
 class Orbit(NamedTuple):
@@ -40,7 +42,7 @@ def orbit(
 
     def step(i: jax.Array, carry: tuple) -> tuple:
         window, found, log = carry
-        state, tangent, grown = _tangent_step(found.state, found.tangent, problem, hyper, static)
+        state, tangent, grown = tangent_step(found.state, found.tangent, 0, problem, hyper, static)
         params = state[0].params
         path = optax.tree.sub(params, origin)
         distance = optax.tree.norm(path)
@@ -65,18 +67,74 @@ def orbit(
         log = jnp.where(number > 0, log, 0)  # in the first one the tangent finds its direction
         return number + 1, found._replace(total=found.total + log, squares=found.squares + log**2)
 
-    begin = Orbit(state, _tangent(state), origin, none, none, none, none, jnp.int32(0), none, none)
+    begin = Orbit(state, tangent_of(state), origin, none, none, none, none, jnp.int32(0), none, none)
     return jax.lax.while_loop(lambda carry: (carry[0] <= windows) & wanted, window, (jnp.int32(0), begin))[1]
 
 
-def growth(found: Orbit, windows: Any) -> tuple[jax.Array, jax.Array]:
-    """The largest Lyapunov exponent per step, mean log |J v| over the orbit, and its error from the windows' spread."""
-    mean = found.total / windows
-    spread = jnp.maximum(found.squares / windows - mean**2, 0) / (windows - 1)
+def growth(total: jax.Array, squares: jax.Array, windows: Any) -> tuple[jax.Array, jax.Array]:
+    """The largest Lyapunov exponent per step, mean log |J v| over the windows, and its error from their spread."""
+    mean = total / windows
+    spread = jnp.maximum(squares / windows - mean**2, 0) / (windows - 1)
     return mean / LONGEST, jnp.sqrt(spread) / LONGEST
 
 
-def _tangent(state: Any) -> list[jax.Array]:
+def ages(state: Any) -> bool:
+    """Whether the method changes while a run rests: it counts its steps, or it remembers more than momentum.
+
+    Momentum is linear in the gradients: a nudge's run with what is left of it tells all.
+    """
+    nodes = jax.tree.leaves((state[0].memory, state[1]), is_leaf=lambda node: isinstance(node, optax.TraceState))
+    return not all(isinstance(node, optax.TraceState) for node in nodes)
+
+
+def stays(
+    state: Any, place: PyTree, pushed: PyTree, allowed: Any, problem: Problem, hyper: dict, static: Any, wanted: Any
+) -> jax.Array:
+    """Whether a run of the method as it is in the end, from `pushed`, is within `allowed` of `place` 64 steps later.
+
+    Only where it is `wanted`, else True. With minibatches it is the full batch that decides.
+    """
+    static = static._replace(batch_size=None)
+    lane, counts = _aged((state[0]._replace(params=place), state[1]), problem, hyper, static)
+
+    def step(carry: tuple) -> tuple:
+        number, state = carry
+        return number + 1, descent.advance(state, 0, 1, problem, hyper, static=static)
+
+    begin = jnp.int32(0), (lane._replace(params=pushed), counts)
+    _, (end, _) = jax.lax.while_loop(lambda carry: (carry[0] < LONGEST) & wanted, step, begin)
+    return ~wanted | (optax.tree.norm(optax.tree.sub(end.params, place)) <= allowed)
+
+
+def _aged(state: Any, problem: Problem, hyper: dict, static: descent.Method) -> Any:
+    """The state that a run at rest comes to: optax's `count`s are `FOREVER`, memory that fades as ρ^t has faded."""
+    old = jax.tree_util.tree_map_with_path(_counted, state)
+    still = dataclasses.replace(problem, loss=_still)
+    once = descent.advance(old, 0, 1, still, hyper, static=static)
+    twice = descent.advance(once, 0, 1, still, hyper, static=static)
+    memory = jax.tree.map(_faded, *(lane.memory for lane, _ in (old, once, twice)))
+    return old[0]._replace(memory=memory), old[1]
+
+
+def _counted(path: tuple, leaf: Any) -> Any:
+    return jnp.full_like(leaf, FOREVER) if path and getattr(path[-1], "name", "") == "count" else leaf
+
+
+def _still(params: PyTree, data: Any) -> jax.Array:
+    """A loss without a slope."""
+    del data
+    return optax.tree.sum(optax.tree.zeros_like(params))
+
+
+def _faded(now: jax.Array, after: jax.Array, later: jax.Array) -> jax.Array:
+    """The limit, 0, of a leaf that falls from step to step by the same factor; else what it is."""
+    if not is_float(now):
+        return now
+    fades = (jnp.abs(after) < jnp.abs(now)) & (jnp.abs(after**2 - now * later) <= 1e-3 * after**2)
+    return jnp.where(fades, 0, now)
+
+
+def tangent_of(state: Any) -> list[jax.Array]:
     """A generic direction of the parameters (no symmetry keeps it), and none of the optimizer's memory."""
     leaves, memory = (
         [leaf for leaf in jax.tree.leaves(part) if is_float(leaf)] for part in (state[0].params, state[0].memory)
@@ -86,10 +144,10 @@ def _tangent(state: Any) -> list[jax.Array]:
     return shaped + [jnp.zeros_like(leaf) for leaf in memory]
 
 
-def _tangent_step(
-    state: Any, tangent: list[jax.Array], problem: Problem, hyper: dict, static: descent.Method
+def tangent_step(
+    state: Any, tangent: list[jax.Array], number: Any, problem: Problem, hyper: dict, static: Any, key: Any = None
 ) -> tuple[Any, list[jax.Array], jax.Array]:
-    """One step of a run and of a tangent to it, in parameters and the optimizer's memory, with its log growth."""
+    """Step `number` of a run and of a tangent to it, in parameters and the optimizer's memory, and its log growth."""
     lane, counts = state
     leaves, structure = jax.tree.flatten((lane.params, lane.memory))
 
@@ -97,13 +155,15 @@ def _tangent_step(
         moving = iter(values)
         params, memory = structure.unflatten([next(moving) if is_float(leaf) else leaf for leaf in leaves])
         mine = lane._replace(params=params, memory=memory), counts
-        after = descent.advance(mine, 0, 1, problem, hyper, static=static)
+        after = descent.advance(mine, number, number + 1, problem, hyper, static=static, key=key)
         return [leaf for leaf in jax.tree.leaves((after[0].params, after[0].memory)) if is_float(leaf)], after
 
     values = [leaf for leaf in leaves if is_float(leaf)]
     _, pushed, after = jax.jvp(move, (values,), (tangent,), has_aux=True)
     length = optax.tree.norm(pushed)
-    return after, [leaf / length for leaf in pushed], jnp.log(length)
+    # A step that takes the tangent to 0 has an exponent of -inf, and any direction will do from there on.
+    kept = [jnp.where(length > 0, leaf / length, old) for leaf, old in zip(pushed, tangent, strict=True)]
+    return after, kept, jnp.log(length)
 
 
 def where(condition: jax.Array, ours: PyTree, theirs: PyTree) -> PyTree:

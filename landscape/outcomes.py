@@ -8,7 +8,7 @@ import optax
 
 from landscape import descent, hessian, smallmatrix
 from landscape.codes import Coded
-from landscape.orbits import Orbit, growth, orbit, where
+from landscape.orbits import Orbit, ages, growth, orbit, stays, where
 from landscape.problem import Problem
 from landscape.process import CHECKS
 
@@ -16,31 +16,45 @@ PyTree = Any
 
 RADIUS = 1e6  # a run farther than this from the origin, in units of 1 + its start's distance, has diverged
 WINDOWS = 8  # windows of the orbit after a run over which its Lyapunov exponent is taken
-DRIFT = 4  # times its way between two checks: a minibatch run farther from its minimum has not come to hover there
+DRIFT = 4  # times its way, in its orbit or between two checks: a run farther from its minimum is still on its way
 TRIAL = 32  # steps, at least, after which a nudge is judged
 
 
 class Outcome(Coded):
     """What a run has come to."""
 
-    SETTLED = 0, "It rests at a minimum: gradient and displacement are below tolerance, no eigenvalue is negative."
+    SETTLED = (
+        0,
+        "It rests at a minimum, and will for ever: gradient and displacement are below tolerance, a nudge fades.",
+    )
     SADDLE = 1, "It rests at a saddle, or circles one without moving along the way out: a perturbation would free it."
     CYCLE = 2, "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it."
     HOVERING = (
         3,
         "It stays with one minimum and keeps moving: minibatch noise, or too large a learning rate for a batch.",
     )
-    UNSETTLED = 4, "It is bounded and moves on without a trend: chaos where `lyapunov` > 0, drift where it is near 0."
+    UNSETTLED = (
+        4,
+        "It is bounded and moves without a trend in 576 steps: chaos where `lyapunov` > 0, drift where it is near 0.",
+    )
     DIVERGED = 5, "It left every bounded region, or is no longer finite: a smaller learning rate is needed."
-    ABSORBED = 6, "It rested where rounding left nothing to move it, and a nudge set it free: an unstable minimum."
-    UNDECIDED = 7, "The steps ran out while it was still on its way, or just after it came to rest: give more steps."
+    ABSORBED = (
+        6,
+        "It rested where rounding left nothing to move it, and a nudge sets it free, now or once schedules have run "
+        "out and memory has faded: an unstable minimum.",
+    )
+    UNDECIDED = (
+        7,
+        "The steps ran out while it was still on its way, had just come to rest, or rests only for now (a warm-up, "
+        "Adam's fading memory): give more steps, or a smaller learning rate.",
+    )
 
 
 class Ends(NamedTuple):
     """How runs ended; leaves have lanes first."""
 
     outcome: Any  # int8, an Outcome
-    branch: Any  # int8, which minimum gradient flow reaches (`problem.branches`); says nothing of SADDLE, DIVERGED
+    branch: Any  # which minimum gradient flow reaches (`problem.branches`), or the nearest of a catalogue's
     period: Any  # int8, of a CYCLE, else 0
     steps: Any  # int32, the check at which rest or divergence was first seen; else the length of the run
     params: PyTree  # where it rests (before the nudge), or where the last step left it
@@ -48,7 +62,7 @@ class Ends(NamedTuple):
     gradient_norm: Any
     smallest: Any  # smallest eigenvalue of the Hessian there
     sharpness: Any  # largest eigenvalue of the Hessian there
-    lyapunov: Any  # largest Lyapunov exponent per step, of full-batch runs that still move; else NaN
+    lyapunov: Any  # largest Lyapunov exponent per step of full-batch runs that still move; else NaN: `basins.lyapunov`
     lyapunov_error: Any  # its standard error, from `WINDOWS` windows of 64 steps after the last one
 
 
@@ -133,12 +147,12 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     """Look at a run: the lane, and whether its outcome is known.
 
     A run that rests at no saddle is nudged, √eps/16 (1 + |w|) along all eigenvectors alike (1e-9 in float64). `TRIAL`
-    steps later it is back, within the nudge and twice what it had left to go, and has SETTLED: stable with the
-    optimizer's memory and schedule as they are then. Or it is not: then it was ABSORBED where only rounding had held
-    it, and else it had not come to rest, and goes on from where the nudge has led.
+    steps later it is back, within the nudge and twice what it had left to go, and has SETTLED, if the method as it is
+    in the end (`orbits.stays`) comes back too. Or it is not: then it was ABSORBED where only rounding had held it, and
+    else it had not come to rest, or not for ever, and goes on from where the nudge has led.
     """
-    del hyper, static
     watched, params, step = state[0], state[0].run.params, jnp.int32(step)
+    running = watched.run, state[1]
     size, moved = optax.tree.norm(params), optax.tree.norm(optax.tree.sub(params, watched.before))
     nudge = jnp.sqrt(jnp.finfo(size.dtype).eps) / 16 * (1 + size)
     at = curvature(problem, params)
@@ -148,6 +162,10 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     begins = at_rest & ~saddle
     judged = on_trial & (step - watched.trial >= TRIAL)
     back = near & (moved <= watched.allowed)
+    if ages(running):
+        again = optax.tree.add_scale(watched.before, nudge, at.generic)
+        options = problem, hyper, static, judged & back
+        back &= stays(running, watched.before, again, watched.allowed, *options)
     settled, absorbed = judged & back, judged & ~back & watched.held
     ended = settled | absorbed
     diverged = ~(size <= RADIUS * watched.reach) & ~on_trial
@@ -186,7 +204,7 @@ def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method)
     centre, offset = curvature(problem, nearby), optax.tree.sub(params, nearby)
     if static.batch_size is None:
         found = orbit((watched.run, counts), problem, hyper, static, centre.outward, WINDOWS, ~known)
-        period, exponent = found.period, growth(found, WINDOWS)
+        period, exponent = found.period, growth(found.total, found.squares, WINDOWS)
         moving = _moving(found, exponent, centre, offset, optax.tree.norm(params))
     else:
         moving, period = _hovering(watched, centre, offset, optax.tree.norm(params)), jnp.int32(0)
@@ -224,11 +242,14 @@ def _moving(found: Orbit, exponent: tuple, centre: Curvature, offset: PyTree, si
     """The outcome of a full-batch run that does not rest; `centre` is what Newton's method finds `offset` from it.
 
     A cycle: back after a period, and no chaos. Without a trend: it moves, no farther in the whole orbit than in its
-    first half (by a third), and in the second about as far.
+    first half (by a third), in the second about as far, and not far from a minimum, where it may be at the turn of a
+    long oscillation.
     """
     cycle = (found.period > 0) & ~(exponent[0] > 3 * exponent[1] + 1e-3)
     moves = found.whole > 256 * jnp.finfo(size.dtype).eps * (1 + size)
     trendless = moves & (found.first >= 0.75 * found.whole) & (found.second >= 0.5 * found.first)
+    at_minimum = _near(centre, size) & ~_has_way_out(centre)
+    trendless &= ~(at_minimum & (optax.tree.norm(offset) > DRIFT * found.whole))
     outcomes = [Outcome.SADDLE, Outcome.CYCLE, Outcome.UNSETTLED]
     at_saddle = _at_saddle(centre, offset, found.whole, found.aside, size)
     return jnp.select([at_saddle, cycle, trendless], outcomes, Outcome.UNDECIDED)
@@ -238,7 +259,8 @@ def _at_saddle(centre: Curvature, offset: PyTree, motion: jax.Array, aside: Any,
     """Whether a run is no farther from a saddle than it moves, and at no point off it along the way out."""
     small = jnp.sqrt(jnp.finfo(size.dtype).eps) * (1 + size)
     held = jnp.abs(optax.tree.vdot(centre.outward, offset)) + aside <= small
-    return _has_way_out(centre) & _near(centre, size) & (optax.tree.norm(offset) <= motion) & held
+    # Nearer than a minimum has to be where λ = 0 may, a little off it, be taken for a negative one.
+    return _has_way_out(centre) & _near(centre, size, 1 / 16) & (optax.tree.norm(offset) <= motion) & held
 
 
 def _newton(problem: Problem, params: PyTree) -> PyTree:
@@ -271,13 +293,13 @@ def _hovering(watched: Watched, centre: Curvature, offset: PyTree, size: jax.Arr
     return jnp.select([at_saddle & ~early, early | trend | slow, stays], outcomes, Outcome.UNSETTLED)
 
 
-def _near(at: Curvature, size: jax.Array) -> jax.Array:
-    """Whether Newton's step, |v_i·g / λ_i| along each eigenvector, is at most √eps (1 + |w|).
+def _near(at: Curvature, size: jax.Array, share: float = 1) -> jax.Array:
+    """Whether Newton's step, |v_i·g / λ_i| along each eigenvector, is at most √eps (1 + |w|), or a share of it.
 
     A slope below 8 eps max|λ| (1 + |w|), the rounding error of the gradient, counts as none: λ_i may be 0.
     """
     eps = jnp.finfo(size.dtype).eps
-    steep = jnp.maximum(jnp.sqrt(eps) * jnp.abs(at.eigenvalues), 8 * eps * jnp.max(jnp.abs(at.eigenvalues)))
+    steep = jnp.maximum(share * jnp.sqrt(eps) * jnp.abs(at.eigenvalues), 8 * eps * jnp.max(jnp.abs(at.eigenvalues)))
     return jnp.all(jnp.abs(at.slopes) <= steep * (1 + size))
 
 

@@ -6,7 +6,8 @@ One line a task: ours and the other side's median, their ratio, the goal (the le
 
 * Gradient descent, momentum and Adam against numba (`scripts/peers/trajectories_numba.py`), in turns.
 * Each preset, both schedules and minibatches against Adam on the same problem, in turns: no more than 1.5 times its
-  time a step. The shuffle that minibatches need has lines of its own, against `jax.random.permutation`.
+  time a step. What minibatches need has lines of its own, against `jax.random.permutation`: shuffles, and a draw of a
+  few different samples.
 * Many runs in a process of their own, whose starts are a grid and whose ends go to a store: time a run against the
   least of those of fewer runs, and the largest memory that was resident against that of the fewest.
 * A map of outcomes against a time in seconds.
@@ -40,6 +41,7 @@ from landscape.problems.toy import Weights
 PEER_GOALS = {"gradient descent": ("gd", 0.05, 0.5), "momentum": ("heavy_ball", 0.01, 0.5), "Adam": ("adam", 0.01, 0.8)}
 DEARER = 1.5  # times Adam's time a step that a preset may take
 SAMPLES, BATCH = 16, 4  # of the minibatch line
+DRAWN = 16  # of 1797 samples
 GROWTH = 0.8  # least ratio of time a run, and of memory, at fewer runs to that at more
 
 
@@ -103,7 +105,14 @@ def shuffles(scale: Scale) -> list[Task]:
         ours, jaxs = (permutations(permute, size, count) for permute in (core.ours_shuffled, core.jax_shuffled))
         label, per = f"shuffle of {size} under vmap, per element", 1e-9 * size * count
         table.append(Task(label, ours, "random.permutation", partial(timed, jaxs), 1, scale.repeats, "ns", per))
+    few = permutations(partial(some, DRAWN), size, count)
+    label, per = f"draw of {DRAWN} of {size} under vmap", 1e-6 * count
+    table.append(Task(label, few, "random.permutation", partial(timed, jaxs), 1, scale.repeats, "us", per))
     return table
+
+
+def some(count: int, size: int, key: jax.Array) -> jax.Array:
+    return ls.descent.drawn(key, count, size)
 
 
 def peak_memory() -> float:

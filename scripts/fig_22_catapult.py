@@ -17,6 +17,7 @@ import landscape as ls
 from landscape import plots
 from landscape.gallery import Caption, Text, main
 from landscape.problems.toy import Weights
+from landscape.theory import catapult_bend, catapult_end
 
 CAPTION = Caption(
     title=Text("Sharpness at the end against the learning rate: the catapult", "终点的尖锐度与学习率：弹射现象"),
@@ -84,11 +85,6 @@ def ends(starts, rates, steps):
     return found.labels, np.asarray(found.ends.sharpness), len(found.names) - 1
 
 
-def second_order(rate):
-    """c of ηλ = 2 - e + c e²."""
-    return -2 / 3 * (1 - 16 * rate**2) / (1 - 4 * rate**2)
-
-
 def paths(steps):
     """The losses of five runs."""
     rates = np.array(SHOWN)
@@ -140,7 +136,7 @@ def compute(count=1600, starts=801, steps=20_000):
         "rest": rest,
         "near_undecided": np.sum(near_label >= 2),
         "measured": rest[:, 0] / OFFSETS[0] ** 2,
-        "exact": second_order(np.array(RATES)),
+        "exact": catapult_bend(np.array(RATES)),
     }
 
 
@@ -187,8 +183,7 @@ def draw_starts(record, ax):
     plots.theory([1.6, 2], [1.6, 2], ax, label="stays", style=":")
     plots.theory([2, 4], [2, 0], ax, label="mirror image $2 - e$", style="--")
     e = np.linspace(0, 0.7)
-    second = 2 - e + second_order(float(record["fixed"])) * e**2
-    plots.theory(2 + e, second, ax, label="$2 - e + c e^2$")
+    plots.theory(2 + e, catapult_end(e, float(record["fixed"])), ax, label="$2 - e + c e^2$")
     plots.theory([1.6, 4.2], [4 * record["fixed"]] * 2, ax, label="flattest minimum λ = 4", style=(0, (6, 2)))
     title = f"where it ends, by the start's sharpness, η = {record['fixed']:g}"
     ax.set(title=title, xlabel="$\\eta\\lambda$ at the start", ylabel="$\\eta\\lambda$ at the end", ylim=(0, 2.6))
@@ -200,7 +195,7 @@ def draw_rest(record, ax):
         record["rates"], record["rest"], (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True
     ):
         ax.plot(offsets, np.abs(rest), "o", color=colour, label=f"η = {rate:g} ({'below' if rest[0] < 0 else 'above'})")
-        curve = np.abs(second_order(float(rate))) * offsets**2
+        curve = np.abs(catapult_bend(float(rate))) * offsets**2
         plots.theory(offsets, curve, ax, label="$|c|\\, e^2$, $c = -\\frac{2}{3}(1 - 16\\eta^2)/(1 - 4\\eta^2)$")
     ax.set(title="distance of the end from the mirror image", xlabel="$e = \\eta\\lambda_0 - 2$", xscale="log")
     ax.set(yscale="log", ylabel="$|\\eta\\lambda - (2 - e)|$")

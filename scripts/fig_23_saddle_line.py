@@ -9,7 +9,7 @@ unit beside it u = w1 + w2 grows at the saddle as z^t. For z, with η the learni
 
 Adagrad, RMSProp and Adam have no constant z: they divide by second moments, which change along the way in, and differ
 between w1 and w2 by a tilt of first order in u. Beside them is drawn what is linear in u of their own steps, along the
-run on the line (`linearised`).
+run on the line (`theory.adaptive_escape`).
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ import landscape as ls
 from landscape import plots
 from landscape.gallery import Caption, Text, main
 from landscape.problems.toy import Weights, escape_factor
+from landscape.theory import adaptive_escape, escape_steps, nesterov_escape
 
 CAPTION = Caption(
     title=Text("On the saddle line, and one rounding unit beside it", "在鞍点线上，以及偏离一个舍入单位"),
@@ -94,12 +95,6 @@ HALF = 500  # steps of (d) in float32: the smallest learning rate takes 450, in 
 NEAR = 1e-3  # |w1 + w2| up to which theory is linear
 
 
-def nesterov_factor(rate, momentum):
-    """The larger root of z² - (1 + β)(1 + 2η) z + β (1 + 2η)."""
-    half = (1 + momentum) * (1 + 2 * rate) / 2
-    return half + np.sqrt(half**2 - momentum * (1 + 2 * rate))
-
-
 def start(dtype, ulps):
     """(w1, w2) = (1/2 + so many units in the last place, -1/2), a lane each."""
     w1 = np.asarray(START + np.array(ulps) * np.spacing(dtype(START)), dtype)
@@ -120,36 +115,13 @@ def escaped(total):
 def growth(kind, rate):
     """z of the methods whose step is linear in the gradient."""
     momentum = kind.hyper.get("momentum", 0.0)
-    return nesterov_factor(rate, momentum) if "nesterov" in kind.hyper else escape_factor(rate, momentum)
-
-
-def linearised(kind, on_line):
-    """u (steps + 1,) from one unit on, to first order about the run w1 = -w2 = a on the line.
-
-    There the gradients are ±g - ru with g = 2ra, r = 1 + a², and the second moments V ∓ q. optax's numbers: Adagrad's
-    sum starts at 0.1, eps 1e-7; RMSProp .9, 1e-8; Adam .9, .999 and its corrections, whose eps of 1e-8 is left out.
-    """
-    r, u = 1 + on_line**2, [np.spacing(START)]
-    g = 2 * r * on_line
-    adagrad, adam = kind.optimizer is optax.adagrad, kind.optimizer is optax.adam
-    keep, eps = {optax.adagrad: (1, 1e-7), optax.rmsprop: (0.9, 1e-8), optax.adam: (0.999, 0)}[kind.optimizer]
-    second, tilt, mean, total = 0.1 * adagrad, 0.0, 0.0, 0.0
-    for t in range(on_line.size - 1):
-        share = 1 if adagrad else 1 - keep
-        second, tilt = keep * second + share * g[t] ** 2, keep * tilt + share * 2 * g[t] * r[t] * u[-1]
-        forget = 0.9 if adam else 0
-        mean, total = forget * mean + (1 - forget) * g[t], forget * total - (1 - forget) * 2 * r[t] * u[-1]
-        correction = np.sqrt(1 - keep ** (t + 1)) / (1 - forget ** (t + 1)) if adam else 1
-        direction = correction * (total + mean * tilt / (second + eps)) / np.sqrt(second + eps)
-        # Beyond NEAR nothing is drawn, and powers would overflow.
-        u.append(u[-1] - kind.hyper["learning_rate"] * direction if abs(u[-1]) < 10 else np.nan)
-    return np.array(u)
+    return nesterov_escape(rate, momentum) if "nesterov" in kind.hyper else escape_factor(rate, momentum)
 
 
 def theory(kind, on_line):
     """u as theory has it, (steps + 1,)."""
     if kind.optimizer is not optax.sgd:
-        return linearised(kind, on_line)
+        return adaptive_escape(kind.optimizer.__name__, kind.hyper["learning_rate"], on_line, np.spacing(START))
     u = np.spacing(START) * growth(kind, kind.hyper["learning_rate"]) ** np.arange(on_line.size)
     return np.where(u < 10, u, np.nan)
 
@@ -173,7 +145,7 @@ def swept(kind, double):
     single = run(kind, start(np.float32, [1] * SWEPT.size), {**kind.hyper, "learning_rate": SWEPT}, HALF)
     measured = np.stack([escaped(w1 + w2) for w1, w2 in (single, double)])
     ulps = np.array([np.spacing(dtype(START)) for dtype in (np.float32, np.float64)], np.float64)
-    return measured, -np.log(ulps)[:, None] / np.log([growth(kind, rate) for rate in SWEPT])
+    return measured, escape_steps(ulps[:, None], np.array([growth(kind, rate) for rate in SWEPT]))
 
 
 def diagonal(count, steps):

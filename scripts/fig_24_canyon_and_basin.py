@@ -25,6 +25,7 @@ import landscape as ls
 from landscape import plots
 from landscape.estimate import proportion
 from landscape.gallery import Caption, Text, main
+from landscape.theory import bisected, mean_square_edge, typical_edge
 
 CAPTION = Caption(
     title=Text("Who leaves the canyon: batch size, learning rate, stability", "谁离开峡谷：批量大小、学习率与稳定性"),
@@ -125,7 +126,7 @@ def reshuffled(rates, batch, runs, steps):
 
 def linear_threshold(batch):
     """(2/a)/(1 + V/B): above it the mean square grows (draws with replacement)."""
-    return 2 / CANYON / (1 + weights().var() / batch)
+    return mean_square_edge(weights(), batch, replaced=True) / CANYON
 
 
 def means(batch):
@@ -134,18 +135,9 @@ def means(batch):
     return k if batch == 1 else np.random.default_rng(1).choice(k, (50_000, batch)).mean(axis=1)
 
 
-def root(function, low, high):
-    """Where an increasing function changes sign, by bisection."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if function(middle) < 0 else (low, middle)
-    return (low + high) / 2
-
-
 def typical_threshold(batch):
     """η with E ln|1 - ηa k_B| = 0."""
-    k = means(batch)
-    return root(lambda rate: np.mean(np.log(np.abs(1 - rate * CANYON * k))), 0.5 / CANYON, 4 / CANYON)
+    return typical_edge(means(batch)) / CANYON
 
 
 def bound(rate, batch):
@@ -153,7 +145,7 @@ def bound(rate, batch):
     logs = np.log(np.abs(1 - rate * CANYON * means(batch)))
     if logs.mean() >= 0:
         return 1.0
-    theta = root(lambda power: np.mean(np.exp(power * logs)) - 1, 1e-9, 60.0) if logs.max() > 0 else 60.0
+    theta = bisected(lambda power: np.mean(np.exp(power * logs)) - 1, 1e-9, 60.0) if logs.max() > 0 else 60.0
     return (START / RIDGE) ** theta
 
 

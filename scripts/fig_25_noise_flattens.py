@@ -7,7 +7,7 @@ batch with q = mean_B (y - w1 w2) changes D = w1² - w2² exactly to D (1 - 4η�
 
     independent draws   E q² = σ²/(1 - ηS),   σ² = s²/B
     reshuffled epochs   σ² = s² (n - B)/(B (n - 1)); noises of one epoch have the correlation -1/(m - 1), and E q² is
-                        the mean over the epoch's steps in the stationary state (`shuffled_square`)
+                        the mean over the epoch's steps in the stationary state (`theory.reshuffled_square`)
 
 The theory curve takes these steps with S = √(D² + 4) as D falls.
 """
@@ -23,6 +23,7 @@ from landscape import plots
 from landscape.estimate import from_samples
 from landscape.gallery import Caption, Text, main
 from landscape.problems.toy import Samples, Weights
+from landscape.theory import independent_square, noise_drift, reshuffled_square
 
 CAPTION = Caption(
     title=Text("Noise moves along the valley, to the flattest minimum", "噪声沿着山谷移动，走向最平坦的极小值"),
@@ -113,24 +114,14 @@ def independent(batch, runs, steps, watched):
     return falls(ls.sweep.sweep(walk, y, ls.problems.two_weight(), np.array(watched)))
 
 
-def independent_square(steepness, batch):
-    """E q² = σ²/(1 - ηS) for b = 2ηS."""
-    return NOISE**2 / batch / (1 - steepness / 2)
+def drawn_square(square, batch):
+    """E q² of independent draws at w1² + w2² = square."""
+    return independent_square(RATE, NOISE, square, batch)
 
 
-def shuffled_square(steepness, batch):
-    """E q², mean over an epoch's steps: r at its start is stationary, noises of one epoch add up to 0."""
-    m, b = SAMPLES // batch, steepness
-    if m == 1:
-        return 0.0
-    a, i = 1 - b, np.arange(m + 1)
-    variance = NOISE**2 * (SAMPLES - batch) / (batch * (SAMPLES - 1))
-    covariance = variance * (np.eye(m) * m / (m - 1) - 1 / (m - 1))
-    ago = i[:, None] - 1 - np.arange(m)
-    residual = -b * np.where(ago >= 0, a ** np.maximum(ago, 0), 0.0)  # r after i steps = a^i r(0) + residual[i] · ξ
-    first = residual[m] @ covariance @ residual[m] / (1 - a ** (2 * m))
-    q = residual[:m] + np.eye(m)
-    return np.mean(a ** (2 * i[:m]) * first + np.einsum("ij,jk,ik->i", q, covariance, q))
+def shuffled_square(square, batch):
+    """E q² of reshuffled epochs."""
+    return reshuffled_square(RATE, NOISE, square, batch, SAMPLES)
 
 
 def theory(square, batch, watched):
@@ -138,7 +129,7 @@ def theory(square, batch, watched):
     level, found = np.log(abs(START[0] ** 2 - START[1] ** 2)), []
     for step in range(watched[-1] + 1):
         if step % 10 == 0:  # the slope changes by 1e-4 a step
-            slope = 4 * RATE**2 * square(2 * RATE * np.sqrt(np.exp(2 * level) + 4), batch)
+            slope = noise_drift(RATE, square(np.sqrt(np.exp(2 * level) + 4), batch))
         if step in watched:
             found.append(level)
         level -= slope
@@ -154,7 +145,7 @@ def band(values):
 def compute(runs=200, steps=4000, points=41):
     watched = tuple(int(step) for step in np.linspace(0, steps, points))
     early = watched[(points - 1) // 8]
-    kinds = ((reshuffled, shuffled_square), (independent, independent_square))
+    kinds = ((reshuffled, shuffled_square), (independent, drawn_square))
     curves, exact, ratios, sharpness, changes = [], [], [], [], []
     for measure, square in kinds:
         for batch in BATCHES if measure is reshuffled else BATCHES[:-1]:

@@ -15,6 +15,7 @@ from landscape import plots
 from landscape.basins import Outcome
 from landscape.gallery import Caption, Text, main
 from landscape.problems.toy import Weights, ellipse_margin
+from landscape.theory import two_cycle_end
 
 CAPTION = Caption(
     title=Text("A phase diagram: learning rate and balance", "相图：学习率与平衡程度"),
@@ -31,15 +32,17 @@ CAPTION = Caption(
         "< 1/2 are not settled yet. (b) Beside a minimum the sharpness at the end is that of the start up to ηλ = 2; "
         "between the lines ηλ = 2 and ηλ + 4η²r = 4 it is lower (the catapult), the median end has {median:.0%} of "
         "it. (c) Right of η = 1/2 balance is lost: the median |D| after the run is {balance:g} there, and what is "
-        "left are the cycles of the line w1 = w2: of period 2 up to η = {golden:.4f} = (√5 - 1)/2, then 4, 8, ...; "
-        "{periods_wrong} of {periods} runs that came to rest in a cycle contradict these two lines.",
+        "left is the motion on the line w1 = w2: cycles of period 2 up to η = {golden:.4f} = (√5 - 1)/2, then of 4, 8, "
+        "..., and chaos with windows of other periods (figure 27); {periods_wrong} of {periods} runs that end on a "
+        "cycle have η < 1/2, or period 2 on the wrong side of {golden:.4f}.",
         "梯度下降运行 {count} 次，每次 {steps:,} 步（float64），起点为 w1·w2 = {product:g}（a、c）以及极小值旁边 "
         "w1·w2 = 1 - {residual:g}（b），横轴为学习率 η，纵轴为平衡程度 D = w1² - w2²。(a) 黑色曲线 S + 2η(1 - w1 w2) "
         "= 2/η 是发散的边界；η = 1/2 左边的运行收敛，右边有界但不收敛，η = 1 之外发散。与这些线矛盾的有 "
         "{contradictions} 次；η < 1/2 而尚未收敛的有 {undecided} 次。(b) 在极小值旁边，ηλ 不超过 2 时终点的尖锐度与起"
         "点相同；在 ηλ = 2 与 ηλ + 4η²r = 4 之间则更低（弹射），终点的中位数为起点的 {median:.0%}。(c) η = 1/2 右边失"
-        "去不平衡：运行结束时 |D| 的中位数为 {balance:g}，剩下的是直线 w1 = w2 上的循环：η = {golden:.4f} = (√5 - "
-        "1)/2 以下周期为 2，之后为 4、8、……；进入循环的 {periods} 次运行中与这两条线矛盾的有 {periods_wrong} 次。",
+        "去不平衡：运行结束时 |D| 的中位数为 {balance:g}，剩下的是直线 w1 = w2 上的运动：η = {golden:.4f} = (√5 - "
+        "1)/2 以下是周期为 2 的循环，之后为 4、8、……，再往后是混沌，其中有其他周期的窗口（图 27）；停在循环上的 "
+        "{periods} 次运行中，η < 1/2 或周期 2 落在 {golden:.4f} 错误一侧的有 {periods_wrong} 次。",
     ),
     caveat=Text(
         "So “too large” has three meanings here, each with its own line: too large for this start (it diverges), for "
@@ -57,7 +60,6 @@ CAPTION = Caption(
 
 PRODUCT = 0.5  # w1 w2 of the starts in (a) and (c)
 RESIDUAL = 1e-3  # 1 - w1 w2 of those in (b)
-GOLDEN = (np.sqrt(5) - 1) / 2  # where the 2-cycle on w1 = w2 doubles
 PERIODS = ("diverged", "settled", "period 2", "period 4", "period 8 to 64", "other period", "no period found")
 ASIDE = 1e-6
 
@@ -96,7 +98,7 @@ def compute(rates=160, balances=100, steps=4000):
     gone, settled, small = outcome == Outcome.DIVERGED, outcome == Outcome.SETTLED, mesh[0] < 0.5
     wrong = (inside & gone) | (~inside & ~gone) | (~small & settled)
     cycles = (outcome == Outcome.CYCLE) & inside
-    golden = (period == 2) != (mesh[0] < GOLDEN)
+    broken = small | ((period == 2) != (mesh[0] < two_cycle_end()))
     between = (mesh[0] * 2 * (beside.w1**2 + beside.w2**2) > 2) & (found.outcome[half:] == Outcome.SETTLED)
     kept = found.ends.sharpness[half:] / (2 * (beside.w1**2 + beside.w2**2))
     shape = (rates, balances)
@@ -105,7 +107,7 @@ def compute(rates=160, balances=100, steps=4000):
         "steps": steps,
         "product": PRODUCT,
         "residual": RESIDUAL,
-        "golden": GOLDEN,
+        "golden": two_cycle_end(),
         "rate": rate,
         "balance_axis": balance,
         "labels": found.labels[:half].reshape(shape).astype(np.int8),
@@ -118,7 +120,7 @@ def compute(rates=160, balances=100, steps=4000):
         "median": np.median(kept[between]),
         "balance": np.median(np.abs(ends.w1**2 - ends.w2**2)[:half][inside & ~small]),
         "periods": cycles.sum(),
-        "periods_wrong": np.sum(cycles & golden),
+        "periods_wrong": np.sum(cycles & broken),
     }
 
 

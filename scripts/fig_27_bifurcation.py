@@ -11,7 +11,7 @@ import optax
 from matplotlib.figure import Figure
 
 import landscape as ls
-from landscape import plots
+from landscape import plots, theory
 from landscape.gallery import Caption, Text, main
 from landscape.problems.toy import Weights
 
@@ -56,9 +56,7 @@ CAPTION = Caption(
 )
 
 START = 0.3
-THRESHOLDS = (0.5, 0.618034, 0.644016, 0.649614)  # where the period becomes 2, 4, 8, 16
-ONSET, MERGING = 0.651142, 0.799038  # of chaos; where the branches u > 0 and u < 0 merge
-GOLDEN = (np.sqrt(5) - 1) / 2
+GOLDEN = theory.two_cycle_end()
 WINDOWS = 32
 KEPT = 64  # steps that are drawn
 LOW = 0.4
@@ -84,14 +82,13 @@ def exponents(rates, steps):
 
 def two_cycle(rate):
     """u > v of the 2-cycle."""
-    total, difference = np.sqrt(1 + 1.5 / rate), np.sqrt(1 - 0.5 / rate)
+    total, difference = theory.two_cycle(rate)
     return (total + difference) / 2, (total - difference) / 2
 
 
 def exact_exponent(rate):
-    """The larger of both multipliers' logarithms, per step, below (√5 - 1)/2: the valley's 0 below 1/2."""
-    along, across = np.abs(7 - 8 * rate - 8 * rate**2), np.abs(3 - 4 * rate)
-    return np.where(rate < 0.5, 0.0, np.log(np.maximum(along, across)) / 2)
+    """The exponent below (√5 - 1)/2: that of the 2-cycle, and the valley's 0 below 1/2."""
+    return np.where(rate < 0.5, 0.0, theory.two_cycle_exponent(rate))
 
 
 def compute(count=1201, steps=6000):
@@ -100,9 +97,9 @@ def compute(count=1201, steps=6000):
     exponent, error = (np.asarray(part) for part in exponents(rates, steps))
     two = (rates > 0.505) & (rates < GOLDEN - 0.005)  # nearer to its ends it is approached slowly
     points = np.sort(u[0, two, -2:], axis=1)
-    found = [rates[(period == p) & (rates < ONSET)] for p in (2, 4, 8)]
+    found = [rates[(period == p) & (rates < theory.chaos_onset())] for p in (2, 4, 8)]
     calm = (rates < GOLDEN - 0.005) & (np.abs(rates - 0.5) > 0.005)
-    chaos = (rates > ONSET) & np.isfinite(exponent)
+    chaos = (rates > theory.chaos_onset()) & np.isfinite(exponent)
     crossed = np.any(u[0] < 0, axis=1)
     return {
         "start": START,
@@ -116,9 +113,9 @@ def compute(count=1201, steps=6000):
         "period": period,
         "first": np.array([one.min() for one in found]),
         "last": np.array([one.max() for one in found]),
-        "thresholds": np.array(THRESHOLDS),
-        "onset": ONSET,
-        "merging": MERGING,
+        "thresholds": np.array(theory.doublings()),
+        "onset": theory.chaos_onset(),
+        "merging": theory.merging(),
         "merged": rates[np.argmax(crossed)],
         "golden": GOLDEN,
         "cycle_error": np.max(np.abs(points - np.stack(two_cycle(rates[two])[::-1], axis=1))),
@@ -127,7 +124,7 @@ def compute(count=1201, steps=6000):
         "exponent_error": np.max(np.abs(exponent - exact_exponent(rates))[calm]),
         "top": exponent[-1],
         "top_error": error[-1],
-        "exact_top": np.log(3),
+        "exact_top": theory.chaos_exponent(),
         "chaotic": np.mean(exponent[chaos] > 2 * error[chaos]),
         "loss": np.max((1 - u**2) ** 2),
         "windows": WINDOWS,

@@ -54,8 +54,11 @@ def test_two_samples_one_at_a_time_are_the_published_formula(figure, monkeypatch
     for b in (0.3, 0.9, 1.28):
         a = 1 - b
         v = b**4 / (1 - a**4)
-        assert figure.shuffled_square(b, 1) == pytest.approx(S2 / 2 * (v * (1 + a**2) + 1 + (1 + b) ** 2), rel=1e-12)
-        assert figure.independent_square(b, 1) == pytest.approx(S2 / (1 - b / 2), rel=1e-12)  # b/2 = ηS
+        square = b / (2 * ETA)
+        assert figure.shuffled_square(square, 1) == pytest.approx(
+            S2 / 2 * (v * (1 + a**2) + 1 + (1 + b) ** 2), rel=1e-12
+        )
+        assert figure.drawn_square(square, 1) == pytest.approx(S2 / (1 - b / 2), rel=1e-12)  # b/2 = ηS
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -65,7 +68,9 @@ def test_theory_is_what_the_linear_process_does(figure, batch):
     noise = figure.targets() - 1
     shuffled = rng.permuted(np.tile(noise, (count * epochs, 1)), axis=1).reshape(count, -1, batch).mean(axis=2)
     drawn = rng.choice(noise, (count, epochs * 8 // batch, batch)).mean(axis=2)
-    for values, exact in ((shuffled, figure.shuffled_square(b, batch)), (drawn, figure.independent_square(b, batch))):
+    square = b / (2 * ETA)
+    cases = (shuffled, figure.shuffled_square(square, batch)), (drawn, figure.drawn_square(square, batch))
+    for values, exact in cases:
         r, squares = np.zeros(count), []
         for xi in values.T:
             squares.append((r + xi) ** 2)
@@ -76,9 +81,9 @@ def test_theory_is_what_the_linear_process_does(figure, batch):
 
 def test_theory_curves_are_sums_of_slopes(figure, record):
     """The ODE of the continuous limit, by a finer rule: midpoints of 1 step."""
-    for row, square in ((0, figure.shuffled_square), (4, figure.independent_square)):
+    for row, square in ((0, figure.shuffled_square), (4, figure.drawn_square)):
         level = np.log(2.5**2 - 0.4**2)
-        slope = lambda x, f=square: 4 * ETA**2 * f(2 * ETA * np.sqrt(np.exp(2 * x) + 4), 1)  # noqa: E731
+        slope = lambda x, f=square: 4 * ETA**2 * f(np.sqrt(np.exp(2 * x) + 4), 1)  # noqa: E731
         for _ in range(800):
             level -= slope(level - slope(level) / 2)
         assert record["exact"][row, -1] == pytest.approx(level, abs=0.01)

@@ -50,9 +50,10 @@ def test_kinds_are_those_of_plain_loops(figure, record):
             if path is None:
                 assert kind == "diverged"
                 continue
-            gaps = [p for p in range(1, 64) if np.allclose(path[p:], path[:-p], atol=1e-9)]
-            wanted = {1: "settled", 2: "period 2", 4: "period 4"}.get(gaps[0] if gaps else 0, kind)
-            assert kind == wanted and (gaps or kind == "no period found")
+            gaps = [p for p in range(1, 64) if np.allclose(path[p:], path[:-p], rtol=0, atol=1e-9)]
+            doubled = dict.fromkeys((8, 16, 32), "period 8 to 64")
+            known = {0: "no period found", 1: "settled", 2: "period 2", 4: "period 4"} | doubled
+            assert kind == known.get(gaps[0] if gaps else 0, "other period")
 
 
 @pytest.mark.parametrize("of", ["record", "stored"])
@@ -67,6 +68,7 @@ def test_the_closed_form_lines_divide_the_outcomes(of, request):
     assert not np.any(settled & (rate > 0.5))
     assert np.sum(inside & (rate < 0.5) & ~settled) == record["undecided"] <= 2
     assert record["contradictions"] == 0
+    assert np.all(rate[np.isin(record["kinds"], (2, 3, 4, 5))] > 0.5)
     two = record["kinds"] == 2
     assert np.all((rate[two] > 0.5) & (rate[two] < (np.sqrt(5) - 1) / 2)) and two.sum() > 5
     assert record["golden"] == pytest.approx(0.618034, abs=1e-6) and record["periods_wrong"] == 0 < record["periods"]

@@ -69,7 +69,7 @@ def test_one_start_and_a_grid():
     assert grid.loss.shape == (12,)
 
 
-@pytest.mark.parametrize("time", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("time", [0.0, -1.0, np.nan, np.inf, "1", None, True, [1.0, 2.0], 1j])
 def test_a_time_that_is_none_is_refused(time):
     with pytest.raises(ValueError, match="time is .*: give one positive finite number"):
         flow.run(TOY, STARTS, time=time)

@@ -1,12 +1,15 @@
 """Decisions about one run: Lyapunov exponents, nudges, motion about a saddle, and what is left undecided."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
 import pytest
 
-from landscape import basins, problem, problems
+from landscape import basins, critical, descent, optimizers, problem, problems
 from landscape.basins import Outcome
+from landscape.problems import surfaces
 from landscape.problems.toy import Weights
 
 TOY = problems.two_weight()
@@ -257,3 +260,129 @@ def test_single_precision_finds_small_cycles_and_none_in_chaos():
         )
     assert set(small.outcome) == {Outcome.CYCLE} and set(small.ends.period) == {2}
     assert not np.any(chaos.outcome == Outcome.CYCLE)
+
+
+# --- for ever ---------------------------------------------------------------------------------------------------------
+
+BESIDE = Weights(np.linspace(1.9, 2.1, 64), 1 / np.linspace(1.9, 2.1, 64) + 0.02)  # λ from 7.7 to 9.3
+
+
+@pytest.mark.parametrize("schedule, name", [(optimizers.warm_up, "warm_up_steps"), (optimizers.decay, "decay_steps")])
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_a_schedule_is_judged_by_its_end(schedule, name, factor):
+    """Warm-up over 5000 steps, of which 2000 are taken: it rests at a rate at which everything is stable, for now."""
+    hyper = {"learning_rate": factor / 8.5, name: 5000.0 if schedule is optimizers.warm_up else 20.0}
+    found = run(BESIDE, hyper, 2000, optimizer=optimizers.scheduled(optax.sgd, schedule))
+    if factor > 2 and schedule is optimizers.warm_up:
+        assert set(found.outcome) <= {Outcome.ABSORBED, Outcome.UNDECIDED}
+    else:
+        assert set(found.outcome) == {Outcome.SETTLED}
+
+
+@pytest.mark.parametrize("eps, settles", [(1e-8, False), (1e-3, False), (0.1, True)])
+def test_adam_settles_where_it_is_stable_once_its_memory_has_faded(eps, settles):
+    """Stable below eta λ/eps = 38 (item 13): 0.01 · 9.3/eps is 0.93 for eps = 0.1 and above 77 for the others."""
+    found = run(BESIDE, {"learning_rate": 0.01, "eps": eps}, 2000, optimizer=optax.adam)
+    assert np.all(found.outcome == Outcome.SETTLED) if settles else not np.any(found.outcome == Outcome.SETTLED)
+    assert np.all(found.ends.branch == 0)
+    assert found.shares()["not decided"].share > 0.5 or settles
+
+
+def test_what_adam_leaves_undecided_moves_again():
+    """The reason: with the default eps its runs are at rest after 3000 steps, and some of them on their way later."""
+    watched = 3000, *range(8000, 15_001, 250)
+    settings = {"hyper": {"learning_rate": 0.01}, "steps": 15_000, "observe_at": watched, "block": 64}
+    loss = descent.run(TOY, BESIDE, optimizer=optax.adam, observe=("loss",), **settings).trace.loss
+    rests = loss[:, 0] < 1e-12
+    assert rests.mean() > 0.8 and np.mean(loss[rests, 1:].max(axis=1) > 1e-6) > 0.05
+
+
+def slow_bowl(params, data):
+    return 2 * params**2 + 0 * data
+
+
+def test_a_slow_oscillation_is_not_decided():
+    """Heavy ball at β = 0.9999 turns in about 2π/√(4 · 1e-6) = 3142 steps and fades in 20000: no orbit of 576 tells."""
+    of = problem.make(slow_bowl, np.float64(1.0), np.float64(0))
+    for steps in range(4000, 7200, 400):  # all phases
+        found = run(np.linspace(0.5, 2.0, 64), {"learning_rate": 1e-6, "momentum": 0.9999}, steps, of)
+        assert set(found.outcome) == {Outcome.UNDECIDED}
+
+
+# --- exponents of minibatch runs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", descent.DRAWS)
+@pytest.mark.parametrize("rate", [0.9, 2.44])
+def test_the_exponent_of_minibatches_is_that_of_their_product(draw, rate):
+    """Batches of 1 of 4 on bowls: mean of ln |1 - η k|; after a whole epoch, whatever the order."""
+    k = np.array([0.2, 1.8, 0.5, 1.5])
+    of = problem.make(bowls, np.float64(1.0), k, take=samples, size=4)
+    options = {"batch_size": 1, "draw": draw, "steps": 10, "windows": 32}
+    found = exponent(np.linspace(0.5, 1.5, 64) * 1e-9, {"learning_rate": rate}, of, **options)
+    error = np.sqrt(np.mean(found.standard_error**2) / 64)
+    assert abs(np.mean(found.mean) - np.log(np.abs(1 - rate * k)).mean()) < 4 * error
+    if draw == "reshuffled":  # windows of 64 steps are 16 epochs, but 10 steps of transient end amid one
+        assert np.std(found.mean) < 2e-3
+    else:
+        assert np.unique(found.mean).size == 64  # each lane its own batches
+        assert np.std(found.mean) == pytest.approx(np.sqrt(np.mean(found.standard_error**2)), rel=0.4)
+
+
+def test_a_step_that_forgets_has_an_exponent_of_minus_infinity():
+    found = exponent(np.ones(2), {"learning_rate": 1.0}, problem.make(bowls, np.float64(1.0), np.ones(1)))
+    assert np.all(found.mean == -np.inf) and np.all(np.isnan(found.standard_error))
+    gone = exponent(on_the_line(5.0), {"learning_rate": 0.9})
+    assert np.isnan(gone.mean[0]) or gone.mean[0] == np.inf
+
+
+# --- catalogues -------------------------------------------------------------------------------------------------------
+
+HIMMELBLAU = np.array([[3, 2], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]])
+
+
+def test_minima_are_named_by_a_catalogue():
+    of = surfaces.himmelblau()
+    catalogue = critical.find(of, count=128)
+    starts = jax.vmap(of.sample)(jax.random.split(jax.random.key(0), 200))
+    settings = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.01}, "steps": 1000, "block": 64}
+    found = basins.map(of, starts, catalogue=catalogue, **settings)
+    assert found.names[:5] == (*(f"entry {i}: minimum" for i in range(4)), "another minimum")
+    settled = found.outcome == Outcome.SETTLED
+    assert settled.mean() > 0.9
+    ends = np.stack(jax.tree.leaves(found.ends.params), axis=1)
+    nearest = np.argmin(np.linalg.norm(ends[:, None] - HIMMELBLAU, axis=2), axis=1)
+    known = [int(np.argmin(np.linalg.norm(HIMMELBLAU - jax.tree.leaves(e.params), axis=1))) for e in catalogue][:4]
+    assert sorted(known) == [0, 1, 2, 3]
+    np.testing.assert_array_equal(np.array(known)[found.labels[settled]], nearest[settled])
+    assert {known[label] for label in np.unique(found.labels[settled])} == {0, 1, 2, 3}
+    # One that is not in the catalogue has no name of its own.
+    fewer = dataclasses.replace(catalogue, entries=catalogue.entries[1:])
+    poorer = basins.map(of, starts, catalogue=fewer, **settings)
+    other = poorer.labels == poorer.names.index("another minimum")
+    np.testing.assert_array_equal(other, found.labels == 0)
+
+
+def test_no_chaos_is_at_the_saddle():
+    """Of these runs one comes near the inflection, from where Newton's method is 2e-8 off a minimum after 8 steps."""
+    w = np.linspace(0.3, 1.2, 512)
+    found = run(Weights(w, 0.9 * w), {"learning_rate": 0.7}, 4000)
+    assert np.all(found.outcome == Outcome.UNSETTLED)
+
+
+def test_catalogues_that_name_no_minimum_are_refused():
+    of = surfaces.himmelblau()
+    catalogue = critical.find(of, count=64)
+    starts = jax.vmap(of.sample)(jax.random.split(jax.random.key(0), 2))
+    settings = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.01}, "steps": 100}
+    saddles = dataclasses.replace(catalogue, entries=catalogue.entries[4:])
+    for wrong, kind, words in (
+        (saddles, ValueError, "catalogue has no minimum: find with more starts, or leave it out"),
+        (critical.find(TOY, count=64), ValueError, "catalogue is of 'two_weight', not of 'himmelblau'"),
+        ([], TypeError, "catalogue is a list: give what critical.find returns"),
+    ):
+        with pytest.raises(kind, match=words):
+            basins.map(of, starts, catalogue=wrong, **settings)
+    with pytest.raises(ValueError, match="catalogue has a valley .entry 0., near which no point is"):
+        run_toy = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.1}, "steps": 100}
+        basins.map(TOY, on_the_line(0.5), catalogue=critical.find(TOY, count=64), **run_toy)

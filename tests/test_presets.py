@@ -89,3 +89,66 @@ def test_a_schedule_is_one_factory_and_its_numbers_are_asked_for():
 def test_a_schedule_with_an_argument_of_the_optimizer_is_refused():
     with pytest.raises(ValueError, match="both take momentum: rename the schedule's"):
         scheduled(optax.sgd, lambda count, momentum: count)
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, hyper, words",
+    [
+        ("adam", {"b1": -0.1}, r"b1 is -0.1: it must be finite, 0 or more and below 1"),
+        ("adam", {"b2": 1.5}, r"b2 is 1.5: it must be finite, 0 or more and below 1"),
+        ("adam", {"b2": 1}, r"b2 is 1: it must be finite, 0 or more and below 1"),
+        ("adam", {"b1": np.array([0.9, 1.0])}, r"b1 is array.*below 1"),
+        ("adam", {"eps": -1e-8}, r"eps is -1e-08: it must be finite, 0 or more"),
+        ("rmsprop", {"decay": 1.1}, r"decay is 1.1: it must be finite, from 0 to 1"),
+        ("adagrad", {"initial_accumulator_value": -1.0}, r"initial_accumulator_value is -1.0: it must be finite, 0 or"),
+        ("heavy_ball", {"momentum": np.inf}, r"momentum is inf: it must be finite$"),
+        ("gd", {"learning_rate": True}, r"learning_rate is True: give one number"),
+    ],
+)
+def test_hyper_parameters_without_a_meaning_are_refused(name, hyper, words):
+    given = preset(name, 0.1)
+    with pytest.raises(ValueError, match=words) as caught:
+        descent.run(TOY, STARTS, optimizer=given["optimizer"], hyper=given["hyper"] | hyper, steps=2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("schedule, name", [(decay, "decay_steps"), (warm_up, "warm_up_steps")])
+@pytest.mark.parametrize("value", [0.0, -3.0, 0, np.array([1.0, 0.0])])
+def test_a_schedule_over_no_steps_is_refused(schedule, name, value):
+    hyper = {"learning_rate": 0.1, name: value}
+    with pytest.raises(ValueError, match=f"{name} is .*: it must be finite and above 0"):
+        descent.run(TOY, STARTS, optimizer=scheduled(optax.sgd, schedule), hyper=hyper, steps=2)
+
+
+@pytest.mark.parametrize("momentum", [-0.5, 1.0, 1.2])
+def test_momentum_that_is_only_unwise_is_allowed(momentum):
+    found = descent.run(TOY, STARTS, **preset("heavy_ball", 0.05, momentum=momentum), steps=12, block=64).end.params
+    np.testing.assert_allclose(
+        [found.w1[0], found.w2[0]], loop(optax.sgd(0.05, momentum=momentum), lambda _: 1, 12), rtol=1e-10
+    )
+
+
+def by_twice(learning_rate, decay):
+    """A factory of one's own, whose `decay` is no average's weight."""
+    return optax.sgd(learning_rate * decay)
+
+
+def test_the_arguments_of_a_factory_of_ones_own_have_any_range():
+    found = descent.run(TOY, STARTS, optimizer=by_twice, hyper={"learning_rate": 0.05, "decay": 2.0}, steps=3, block=64)
+    same = descent.run(TOY, STARTS, **preset("gd", 0.1), steps=3, block=64)
+    np.testing.assert_allclose(found.end.params.w1, same.end.params.w1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [5, None, "12", [1.0]])
+def test_steps_to_observe_are_whole_numbers_in_a_list(steps):
+    with pytest.raises(ValueError, match="observe_at is .*: give whole numbers, the steps to look at"):
+        descent.run(TOY, STARTS, **preset("gd", 0.1), steps=20, observe_at=steps)
+
+
+@pytest.mark.parametrize("optimizer, schedule", [("sgd", decay), (optax.sgd, "decay"), (optax.sgd, lambda: 1.0)])
+def test_schedules_and_optimizers_are_functions(optimizer, schedule):
+    with pytest.raises(TypeError, match="(optimizer|schedule) is .*: give (the factory|a function of)"):
+        scheduled(optimizer, schedule)
