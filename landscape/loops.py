@@ -63,7 +63,8 @@ def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
         )
         own, first = jax.tree.map(lambda leaf: leaf[0], tiles)
         sample = own if key_axis == 0 else key, first, shared, *rest
-        if not scalar_steps(mapped, *sample):
+        # Arrays on a lane tell it at once; only for scalars is it worth a trace of all steps.
+        if any(leaf.size > TILE for leaf in jax.tree.leaves(first)) or not scalar_steps(mapped, *sample):
             return mapped(key, lanes, shared, *rest)
         kernel = outlined(mapped, *sample, xla_cpu_small_call="true")
 

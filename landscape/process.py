@@ -46,6 +46,11 @@ class Process(NamedTuple):
         """The functions alone, which is what is compiled."""
         return self._replace(steps=0, observe_at=(), check_at=())
 
+    def only(self, *names: str) -> "Process":
+        """These functions alone: what a program depends on, so that processes with some in common share those."""
+        others: dict[str, Any] = dict.fromkeys({"init", "advance", "finish", "check", "observe"} - set(names))
+        return self.unscheduled()._replace(**others)
+
     def checks(self) -> set[int]:
         """The steps at which runs are checked."""
         equal = {self.steps * i // CHECKS for i in range(1, CHECKS + 1)} - {0}
@@ -164,28 +169,40 @@ def run(
     `layout` holds the same process without its schedule, so that another number of steps is no other program. `tick`
     hears of each share of the run that is over, `watch` gets (index in `observe_at`, observation).
     """
-    lanes, shared = _enter(layout, mine, ours)
-    pace.layout = layout = pace.layout or _compiled(layout, lanes, shared, ours)
+    check, observe, finish = (_only(layout, name) for name in ("check", "observe", "finish"))
+    lanes, shared = _enter(_only(layout, "init"), mine, ours)
+    pace.layout = advance = pace.layout or _compiled(_only(layout, "advance", "check"), lanes, shared, ours)
     whole, places = lanes, None
     alive, step = layout.size, 0
     if 0 in process.observe_at:
-        watch(process.observe_at.index(0), _read(layout, layout.fn.observe, lanes.state, shared, ours.args))
+        watch(process.observe_at.index(0), _read(observe, process.observe, lanes.state, shared, ours.args))
     for stop in process.stops():
         if alive:
             tick_step = lambda share: tick(share / process.steps)  # noqa: E731
-            lanes, shared = _stepped(layout, lanes, shared, ours, step, stop, pace, tick_step)
+            lanes, shared = _stepped(advance, lanes, shared, ours, step, stop, pace, tick_step)
         else:
             tick((stop - step) / process.steps)
         step = stop
         if stop in process.checks() and alive:
-            lanes, counts = _check(layout, lanes, shared, np.int32(stop), ours.args)
+            lanes, counts = _check(check, lanes, shared, np.int32(stop), ours.args)
             alive = int(np.max(counts))
         if stop in process.observe_at:
-            watch(process.observe_at.index(stop), _read(layout, layout.fn.observe, lanes.state, shared, ours.args))
+            watch(process.observe_at.index(stop), _read(observe, process.observe, lanes.state, shared, ours.args))
         elif alive and not process.observe_at:
             lanes, whole, places = _shrunk(layout.mesh, lanes, whole, places, alive)
     state = _restored(layout.mesh, whole, places, lanes).state
-    return _read(layout, layout.fn.finish, state, shared, ours.args)
+    return _read(finish, process.finish, state, shared, ours.args)
+
+
+def entered(layout: Layout, mine: Mine, ours: Ours) -> Callable[[int], PyTree]:
+    """The runs of one round after so many steps from their start: compiled, and all they need on their devices."""
+    lanes, shared = _enter(_only(layout, "init"), mine, ours)
+    advance = _compiled(_only(layout, "advance", "check"), lanes, shared, ours)
+    return lambda steps: _advance(advance, lanes, shared, ours.key, np.int32(0), np.int32(steps), ours.args)
+
+
+def _only(layout: Layout, *names: str) -> Layout:
+    return layout._replace(fn=layout.fn.only(*names))
 
 
 def _compiled(layout: Layout, lanes: Lanes, shared: PyTree, ours: Ours) -> Layout:

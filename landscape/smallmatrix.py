@@ -54,7 +54,7 @@ def one_by_one(solver: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]
     @alone.def_vmap
     def rule(size: int, batched: Any, matrices: jax.Array) -> Any:
         del size, batched
-        in_turn = functools.partial(jax.lax.map, solver)
+        in_turn = functools.partial(jax.lax.map, alone)  # itself, so that a `vmap` around a `vmap` is in turn too
         results = jax.lax.platform_dependent(matrices, cpu=in_turn, default=jax.vmap(solver))
         return results, jax.tree.map(lambda _: True, results)
 

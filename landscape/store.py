@@ -6,9 +6,13 @@ block's values are written first and its flag last, so that what is flagged is w
 specification of the sweep; another one is refused with the difference named.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
+import signal
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -86,11 +90,12 @@ class Folder(Memory):
         self._open_blocks: dict[int, dict[str, np.ndarray]] = {}
 
     def finish(self, block: int) -> None:
-        """Write a block's values, and then its flag."""
-        for name, values in self._open_blocks.pop(block).items():
-            self._files[name][self.span(block)] = np.moveaxis(values, -1, 0)
-        self._flags[block] = True
-        super().finish(block)
+        """Write a block's values, and then its flag; Ctrl-C waits for both."""
+        with _undisturbed():
+            for name, values in self._open_blocks.pop(block).items():
+                self._files[name][self.span(block)] = np.moveaxis(values, -1, 0)
+            self._flags[block] = True
+            super().finish(block)
 
     def record(self) -> PyTree:
         """The record as zarr arrays, lanes first: read on access."""
@@ -123,6 +128,23 @@ def versions() -> dict[str, str]:
     import landscape
 
     return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "landscape": landscape.__version__}
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C takes effect at the end: raised inside zarr it leaves coroutines that complain when Python ends."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    late: list[tuple] = []
+    signal.signal(signal.SIGINT, lambda *event: late.append(event))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if late:
+        handler(*late[0])
 
 
 def _names(tree: PyTree) -> list[str]:

@@ -104,6 +104,20 @@ def sweep(
     return output.record()
 
 
+def entered(
+    process: Process, points: PyTree, *args: PyTree, key: Any = None, seeds: Any = None, static: Any = None, block: int
+) -> tuple[Callable[[int], PyTree], int]:
+    """What of a sweep there is to time: one round, `steps -> its runs after so many`, and how many rounds there are.
+
+    The round is compiled and has all it needs on its devices; calls return before it is computed.
+    """
+    plan = _plan(process, points, args, key, seeds, static, block)
+    layout, ours = _placed(plan)
+    blocks = -(-plan.lanes // plan.size)
+    first = list(range(layout.mesh.size))
+    return runs.entered(layout, _inputs(plan, layout.mesh, first), ours), -(-blocks // layout.mesh.size)
+
+
 class _Plan(NamedTuple):
     fn: Any
     static: Any
@@ -164,12 +178,19 @@ def _one_lane(fn: Any, static: Any, key: Any, point: PyTree, steps: Any, args: t
     return record, None if fn.observe is None else call(fn.observe, static, None, state, *args)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _call(fn: Callable, static: Any, key: Any, args: tuple) -> PyTree:
+    """Never run: what it returns is traced once for each function and kind of arguments."""
+    return call(fn, static, key, *args)
+
+
 def _template(fn: Any, static: Any, key: Any, point: PyTree, args: tuple) -> PyTree:
-    """The abstract record of one lane."""
-    found = _one_lane.eval_shape(_compiled(fn), static, key, point, np.int32(0), args)
+    """The abstract record of one lane. Steps and checks keep the kind of a state, so they are not traced."""
     if not isinstance(fn, Process):
-        return found
-    record, seen = found
+        return _one_lane.eval_shape(fn, static, key, point, np.int32(0), args)
+    state = _call.eval_shape(fn.init, static, key, (point, *args))
+    record = _call.eval_shape(fn.finish, static, None, (state, *args))
+    seen = None if fn.observe is None else _call.eval_shape(fn.observe, static, None, (state, *args))
     kept = len(fn.observe_at)
     return record, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((kept, *leaf.shape), leaf.dtype), seen)
 
@@ -261,13 +282,8 @@ def _specification(plan: _Plan) -> dict[str, Any]:
 
 def _work(plan: _Plan, output: Any, pending: list[int], tick: Callable[[float], Any]) -> None:
     """Compute the pending blocks, one a device at a time; write each round while the next one runs."""
-    # As many as the whole sweep has blocks, not as are pending: XLA compiles for one device otherwise than for two, and
-    # a block that is resumed alone must come out the same.
-    devices = jax.local_devices()[: -(-plan.lanes // plan.size)]
-    mesh = Mesh(np.array(devices), ("lane",), axis_types=(AxisType.Auto,))
-    process = plan.fn if isinstance(plan.fn, Process) else None
-    ours = jax.device_put(plan.ours, NamedSharding(mesh, P()))  # once, wherever the caller's arrays are
-    layout = Layout(_compiled(plan.fn), plan.static, mesh, plan.size, plan.one_key, jax.default_backend() == "cpu")
+    layout, ours = _placed(plan)
+    mesh, process = layout.mesh, plan.fn if isinstance(plan.fn, Process) else None
     pace = runs.Pace()
     ready: tuple[list[int], PyTree] | None = None
     for first in range(0, len(pending), mesh.size):
@@ -282,6 +298,17 @@ def _work(plan: _Plan, output: Any, pending: list[int], tick: Callable[[float], 
         _write(plan, output, ready, tick)
         ready = blocks, record
     _write(plan, output, ready, tick)
+
+
+def _placed(plan: _Plan) -> tuple[Layout, Ours]:
+    """The layout of every round, and what all devices see, put there."""
+    # As many as the whole sweep has blocks, not as are pending: XLA compiles for one device otherwise than for two, and
+    # a block that is resumed alone must come out the same.
+    devices = jax.local_devices()[: -(-plan.lanes // plan.size)]
+    mesh = Mesh(np.array(devices), ("lane",), axis_types=(AxisType.Auto,))
+    ours = jax.device_put(plan.ours, NamedSharding(mesh, P()))  # once, wherever the caller's arrays are
+    cpu = jax.default_backend() == "cpu"
+    return Layout(_compiled(plan.fn), plan.static, mesh, plan.size, plan.one_key, cpu), ours
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,7 +1,6 @@
 """What figures 28 and 29 share: a net on random images of MNIST's size, its updates compiled and timed, the device.
 
-The net's arithmetic is that of MNIST's whatever the pixels are. The data lie on the device before the clock starts;
-`studies.timing` puts them there at each call, which for 60000 images takes longer than what is to be timed.
+The net's arithmetic is that of MNIST's whatever the pixels are. The data lie on the device before the clock starts.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,6 +20,7 @@ from landscape import descent
 from landscape.problem import Problem
 from landscape.problems import networks
 from landscape.problems.datasets import Dataset
+from landscape.studies import timing
 
 BATCHES = (1, 10, 100, 1000, 10000, 60000)
 WIDTHS = (784, 128, 10)
@@ -31,21 +31,11 @@ CHAPTER_UPDATE = np.array([np.nan, np.nan, 0.02, 0.15, 1.55, 9.49])  # seconds
 CHAPTER_EPOCH = np.array([363, 44, 15, 9.5, 9, 9])  # seconds
 
 
-class Program(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Program(timing.Program):
     """The updates of one run at one batch size, compiled."""
 
-    call: Callable[..., Any]  # (state, start, stop, problem, hyper, key=): `descent.advance`
-    state: Any
-    args: tuple[Problem, dict]
     per_epoch: int  # updates
-    compilation: float  # seconds
-
-    def seconds(self, updates: int) -> float:
-        """The time of so many updates from the start of an epoch: one shuffle for each epoch that they begin."""
-        began = time.perf_counter()
-        found = self.call(self.state, np.int32(0), np.int32(updates), *self.args, key=jax.random.key(1))
-        jax.block_until_ready(found)
-        return time.perf_counter() - began
 
 
 def net(samples: int) -> Problem:
@@ -64,11 +54,13 @@ def program(problem: Problem, batch: int) -> Program:
     start, method, hyper = descent.prepared(problem, lanes, optax.sgd, {"learning_rate": RATE}, batch, ())
     point = jax.device_put(jax.tree.map(lambda leaf: leaf[0], start))
     state = descent.init(point, problem, hyper, static=method)
+    key, none = jax.random.key(1), np.int32(0)
     began = time.perf_counter()
-    how = (state, np.int32(0), np.int32(1), problem, hyper)
-    call = jax.jit(partial(descent.advance, static=method)).lower(*how, key=jax.random.key(1)).compile()
+    advance = jax.jit(partial(descent.advance, static=method))
+    compiled = advance.lower(state, none, none, problem, hyper, key=key).compile()
     compilation = time.perf_counter() - began
-    found = Program(call, state, (problem, hyper), -(-problem.size // batch), compilation)
+    call = lambda updates: compiled(state, none, np.int32(updates), problem, hyper, key=key)  # noqa: E731
+    found = Program(call, compilation, -(-problem.size // batch))
     found.seconds(1)  # the first call sets up threads and memory
     return found
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -14,12 +15,14 @@ import optax
 import pytest
 from programs import study as program
 
-from landscape import cli, process
+from landscape import cli, descent, process, sharpness
+from landscape.problems import networks
 from landscape.problems.datasets import Dataset
 from landscape.problems.datasets_files import checked
-from landscape.studies import batch_size, protocols, training
+from landscape.studies import batch_size, ensembles, protocols, shares, timing, training
 from landscape.studies.batch_size import Status
 from landscape.studies.config import Config
+from landscape.sweep import sweep
 
 PROGRAMS = Path(__file__).parent / "programs"
 RNG = np.random.default_rng(0)
@@ -44,7 +47,7 @@ def keys(seed, stream):
 
 
 def split(seed):
-    order = np.asarray(jax.random.permutation(keys(seed, training.SPLIT), 90))
+    order = np.asarray(jax.random.permutation(keys(seed, shares.SPLIT), 90))
     return order[:TRAINING], order[TRAINING:]
 
 
@@ -89,7 +92,7 @@ def sgd(seed, batch, updates, rate, labels=None):
     for step in range(updates):
         epoch, i = divmod(step, per_epoch)
         key = jax.random.fold_in(keys(seed, training.SHUFFLE), epoch)
-        chosen = np.asarray(jax.random.permutation(key, TRAINING))[i * batch : (i + 1) * batch]
+        chosen = np.asarray(descent.shuffle(key, TRAINING))[i * batch : (i + 1) * batch]
         slope = gradient(params, x[chosen], y[chosen])
         eta = rate(step) if callable(rate) else rate
         params = jax.tree.map(lambda p, g, eta=eta: p - eta * g, params, slope)
@@ -164,6 +167,15 @@ def test_lanes_do_not_depend_on_what_runs_beside_them(study):
 
 
 @pytest.mark.slow
+def test_batch_sizes_share_every_program_but_that_of_the_updates():
+    compiled = lambda: [fn._cache_size() for fn in (process._enter, process._read, process._advance)]  # noqa: E731
+    run(batch_sizes=(8,), seeds=2, epochs=1)
+    before = compiled()
+    run(batch_sizes=(6, 9), seeds=2, epochs=1)
+    assert [b - a for a, b in zip(before, compiled(), strict=True)] == [0, 0, 2]
+
+
+@pytest.mark.slow
 def test_a_test_part_of_its_own_is_shared_by_all_runs():
     runs = run(SPLIT_DATA, batch_sizes=(0,), seeds=2, epochs=1, learning_rates=(0.2,)).runs[0]
     x, y = (np.asarray(part) for part in SPLIT_DATA.train)
@@ -174,9 +186,9 @@ def test_a_test_part_of_its_own_is_shared_by_all_runs():
 
 
 def test_label_noise_changes_the_share_of_training_labels_asked_for():
-    setting = training.Setting(None, None, 90000, False, 1, 3, 0.3, 2, False)
+    division = shares.Division(90000, False, 1, 3, 0.3)
     clean = jnp.zeros(90000, jnp.int32)
-    noisy = np.asarray(training._with_noise(jax.random.key(0), clean, setting))
+    noisy = np.asarray(shares.with_noise(jax.random.key(0), clean, division))
     share = np.bincount(noisy, minlength=3) / 90000
     np.testing.assert_allclose(share, [0.8, 0.1, 0.1], atol=0.006)  # a replaced label is the old one in a third
 
@@ -184,7 +196,7 @@ def test_label_noise_changes_the_share_of_training_labels_asked_for():
 @pytest.mark.slow
 def test_runs_train_on_the_noisy_labels():
     runs = run(batch_sizes=(0,), seeds=1, epochs=1, label_noise=1.0, learning_rates=(0.2,)).runs[0]
-    whether, which = jax.random.split(keys(0, training.LABELS))
+    whether, which = jax.random.split(keys(0, shares.LABELS))
     labels = np.asarray(jax.random.randint(which, (72,), 0, 3))
     del whether
     params = sgd(0, 72, 1, 0.2, labels)
@@ -318,6 +330,10 @@ def test_flatness_is_measured_at_the_ends_and_along():
     np.testing.assert_allclose(runs.sharpness.trace.mean[1], np.trace(matrix), rtol=1e-3)
 
 
+def sharp(params, problem, *, key):
+    return sharpness.measure(problem, params, key=key)
+
+
 # --- stored, killed, out of memory ------------------------------------------------------------------------------------
 
 
@@ -359,7 +375,7 @@ def test_what_is_stored_is_not_trained_again_and_another_study_is_refused(tmp_pa
 @pytest.mark.slow
 def test_out_of_memory_halves_the_block_and_says_so(tmp_path, monkeypatch):
     expected = run(batch_sizes=(8,), seeds=8, epochs=1, block=8)
-    blocks, said, sweep = [], [], batch_size.sweep
+    blocks, said, sweep = [], [], ensembles.sweep
 
     def limited(*args, block, **named):
         blocks.append(block)
@@ -367,14 +383,13 @@ def test_out_of_memory_halves_the_block_and_says_so(tmp_path, monkeypatch):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")
         return sweep(*args, block=block, **named)
 
-    monkeypatch.setattr(batch_size, "sweep", limited)
+    monkeypatch.setattr(ensembles, "sweep", limited)
     found = run(batch_sizes=(8,), seeds=8, epochs=1, block=8, store=tmp_path, say=said.append)
-    assert blocks == [4, 2, 8, 4, 2]  # the starts, then the training
-    assert said[0].startswith("starts: out of device memory with 4 runs at once")
-    assert said[1] == "B = 8, train: out of device memory with 8 runs at once (123 bytes were wanted); going on with 4"
-    assert said[2] == "B = 8, train: out of device memory with 4 runs at once (123 bytes were wanted); going on with 2"
+    assert blocks == [8, 4, 2]
+    assert said[0] == "B = 8, train: out of device memory with 8 runs at once (123 bytes were wanted); going on with 4"
+    assert said[1] == "B = 8, train: out of device memory with 4 runs at once (123 bytes were wanted); going on with 2"
     assert found.notes == tuple(said)
-    assert said[1] in found.table()
+    assert said[0] in found.table()
     np.testing.assert_allclose(found.runs[0].end.seen.train_loss, expected.runs[0].end.seen.train_loss, rtol=1e-5)
 
 
@@ -382,7 +397,7 @@ def test_other_errors_and_a_single_run_without_memory_are_raised(monkeypatch):
     def failing(*args, block, **named):
         raise jax.errors.JaxRuntimeError(f"{message}: no")
 
-    monkeypatch.setattr(batch_size, "sweep", failing)
+    monkeypatch.setattr(ensembles, "sweep", failing)
     for message in ("INTERNAL", "RESOURCE_EXHAUSTED"):
         with pytest.raises(jax.errors.JaxRuntimeError, match=message):
             run(batch_sizes=(8,), seeds=2, epochs=1, block=2 if message == "INTERNAL" else 1)
@@ -395,6 +410,74 @@ def test_the_time_of_an_update_is_there_and_kept(tmp_path):
     assert 0 < timing.per_update < 1 and timing.runs == 4 and "cpu" in timing.device
     assert timing.compilation > timing.per_update
     assert run(store=tmp_path, **given).runs[0].timing == timing
+
+
+@pytest.mark.slow
+def test_the_clock_agrees_with_a_plain_loop(monkeypatch):
+    """Within what other work on the machine does to either: the call's overhead and all copies are left out of both."""
+    found = run(batch_sizes=(8,), seeds=1, epochs=1, timing=True, block=1).runs[0].timing
+    rows = split(0)[0]
+    x, y, params = jnp.asarray(DATA.train.x[rows][:8]), jnp.asarray(Y[rows][:8]), jax.tree.map(jnp.float32, start(0))
+
+    def plain(params):
+        hidden = lambda p: jnp.tanh(x @ p[0]["weight"] + p[0]["bias"]) @ p[1]["weight"] + p[1]["bias"]  # noqa: E731
+        slope = jax.grad(lambda p: -jnp.mean(jax.nn.log_softmax(hidden(p))[jnp.arange(8), y]))(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, slope)
+
+    loop = jax.jit(lambda params, count: jax.lax.fori_loop(0, count, lambda _, p: plain(p), params))
+    theirs = timing.per_update(timing.Program(lambda count: loop(params, count), 0.0))
+    assert theirs / 10 < found.per_update < 10 * theirs
+
+
+@pytest.mark.slow
+def test_flatness_in_blocks_on_two_devices_ends_and_is_that_of_one_at_a_time():
+    """Batched decompositions on two CPU devices waited for each other for ever."""
+    made = networks.mlp((4, 12, 3), "tanh", data=DATA.train)
+    points = jax.tree.map(lambda leaf: leaf + 0.1 * RNG.normal(size=(4, *leaf.shape)).astype("f4"), made.reference)
+    two, one = (sweep(sharp, points, made, key=0, block=block) for block in (2, 1))
+    for a, b in zip(jax.tree.leaves(two), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+class Session:
+    """`landscape study` in a process of its own, which a signal meets once so many blocks are on disk."""
+
+    CODE = "import sys; from landscape.cli import main; sys.exit(main())"
+    STUDY = (
+        "study batch-size --data data.npz --model mlp:6 --batch-sizes 2 8 --seeds 8 --block 1 --epochs 200 --trace 2 "
+        "--measured 16 --sharpness none --no-timing"
+    )
+
+    def __init__(self, folder):
+        np.savez(folder / "data.npz", x=RNG.normal(size=(300, 6)), y=np.arange(300) % 3)
+        self.folder = folder
+
+    def run(self, store, blocks=0, number=None):
+        """The exit code and what it wrote on stderr."""
+        environment = {**os.environ, "PYTHONPATH": str(PROGRAMS.parents[1]), "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-W", "error", "-c", self.CODE, *self.STUDY.split(), "--store", store]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=self.folder, env=environment, **pipes) as session:
+            while number is not None and session.poll() is None:
+                if len(list((self.folder / store).glob("batch_*/train/*/done/c/*"))) >= blocks:
+                    session.send_signal(number)
+                    break
+                time.sleep(0.01)
+            return session.wait(240), session.stderr.read()
+
+
+@pytest.mark.slow
+def test_the_command_killed_and_interrupted_resumes_to_the_identical_file(tmp_path):
+    session = Session(tmp_path)
+    assert session.run("straight") == (0, "")
+    assert session.run("broken", 2, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (tmp_path / "broken" / "runs.npz").exists()
+    code, said = session.run("broken", 6, signal.SIGINT)
+    assert code == 130
+    assert re.fullmatch(r"landscape: interrupted with \d of 8 lanes done; .* goes on from broken\n", said)
+    assert session.run("broken", 10, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert session.run("broken") == (0, "")
+    assert (tmp_path / "broken" / "runs.npz").read_bytes() == (tmp_path / "straight" / "runs.npz").read_bytes()
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -423,7 +506,7 @@ def test_the_time_of_an_update_is_there_and_kept(tmp_path):
     ],
 )
 def test_refusals_come_before_any_training(given, sentence, monkeypatch):
-    monkeypatch.setattr(batch_size, "sweep", None)
+    monkeypatch.setattr(ensembles, "sweep", None)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         run(**given)
 

@@ -54,5 +54,5 @@ def test_goals_decide_the_exit_code(monkeypatch, capsys, seconds, code):
 
 
 def test_ours_trains_every_seed():
-    losses = bench.ours(512, 3, 1)
+    losses = bench.ours(bench.read("digits"), 512, 3, 1)
     assert losses.shape == (3,) and np.all(losses < 3) and len(set(losses.tolist())) == 3

@@ -66,7 +66,7 @@ def test_what_is_timed_is_sgd(batch):
     found = steady.program(problem, batch)
     assert found.per_epoch == -(-20 // batch) and found.compilation > 0
     key = jax.random.key(1)
-    (lane, _) = found.call(found.state, np.int32(0), np.int32(2), *found.args, key=key)
+    lane, _ = found.call(2)
     order = np.arange(20) if batch == 20 else np.asarray(steady.descent.shuffle(jax.random.fold_in(key, 0), 20))
     params = [{name: np.float64(leaf) for name, leaf in layer.items()} for layer in problem.reference]
     for step in range(2):

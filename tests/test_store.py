@@ -15,6 +15,7 @@ import pytest
 import zarr
 from programs import killed
 
+from landscape import store as stores
 from landscape.process import Process
 from landscape.sweep import sweep
 
@@ -224,3 +225,17 @@ def test_blocks_of_an_earlier_call_are_not_part_of_the_rate(tmp_path, monkeypatc
     zarr.open_group(tmp_path, mode="r+")["done"][4] = False  # the last block, of 300 - 4 * 64 lanes
     store(tmp_path)
     assert bars == [(0, 300), (256, 300)]
+
+
+def test_an_interrupt_while_a_block_is_written_waits_for_its_end(tmp_path, monkeypatch):
+    how = tmp_path, {"of": 1}, {"x": np.zeros(3)}, 4, 2
+    folder = stores.Folder(*how)
+    folder.put(0, {"x": np.ones((3, 2))})
+    moved = stores.np.moveaxis
+    monkeypatch.setattr(stores.np, "moveaxis", lambda *a: signal.raise_signal(signal.SIGINT) or moved(*a))
+    with pytest.raises(KeyboardInterrupt):
+        folder.finish(0)
+    monkeypatch.undo()
+    again = stores.Folder(*how)
+    assert again.pending() == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    np.testing.assert_array_equal(again.record()["x"][:2], 1)

@@ -13,6 +13,7 @@ from landscape.hessian.operator import LinearOperator
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
 from landscape.problem import checked_count, checked_key
+from landscape.smallmatrix import one_by_one
 
 PyTree = Any
 
@@ -220,9 +221,14 @@ def quadrature(diagonal: jax.Array, off: jax.Array) -> tuple[jax.Array, jax.Arra
     place = jnp.arange(diagonal.shape[1])
     matrix = jnp.zeros((*diagonal.shape, len(place)), diagonal.dtype).at[:, place, place].set(diagonal)
     matrix = matrix.at[:, place[1:], place[:-1]].set(off).at[:, place[:-1], place[1:]].set(off)
-    nodes, vectors = jnp.linalg.eigh(matrix)
+    nodes, vectors = jax.vmap(_eigh)(matrix)
     weights = vectors[:, 0, :] ** 2
     return nodes, weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+@one_by_one
+def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return tuple(jnp.linalg.eigh(matrix))
 
 
 @jax.jit

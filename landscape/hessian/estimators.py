@@ -17,6 +17,7 @@ from landscape.hessian.operator import LinearOperator
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
 from landscape.problem import checked_count, checked_key
+from landscape.smallmatrix import one_by_one
 
 PyTree = Any
 
@@ -143,7 +144,7 @@ def _xtrace(k: int, operator: LinearOperator, key: jax.Array) -> Estimate:
     omega = jax.random.normal(key, (k, n), operator.space.dtype)
     y = operator.rows(omega)  # vectors are rows here: Y^T, Q^T, Z^T
     # Constants for the gradient: u_i is independent of P_i, so that tr_i stays unbiased for the derivative of A.
-    q, r = map(jax.lax.stop_gradient, jnp.linalg.qr(y.T))
+    q, r = _qr(jax.lax.stop_gradient(y).T)
     q, s = q.T, _leaving_one_out(r)
     z = operator.rows(q)
     seen = _dot(q, omega.T)  # Q^T omega_i in column i
@@ -194,9 +195,19 @@ def _leaving_one_out(r: jax.Array) -> jax.Array:
     least = jnp.finfo(r.dtype).eps
     pivots = jnp.diag(r)
     r = r + jnp.diag(jnp.where(jnp.abs(pivots) < least, least - pivots, 0))
-    s = jax.scipy.linalg.solve_triangular(r, jnp.eye(len(r), dtype=r.dtype), trans=1)
+    s = _inverse_transpose(r)
     s = s / jnp.max(jnp.abs(s), axis=0)  # so that no square overflows
     return s / jnp.linalg.norm(s, axis=0)
+
+
+@one_by_one
+def _qr(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return tuple(jnp.linalg.qr(columns))
+
+
+@one_by_one
+def _inverse_transpose(r: jax.Array) -> jax.Array:
+    return jax.scipy.linalg.solve_triangular(r, jnp.eye(len(r), dtype=r.dtype), trans=1)
 
 
 def _hutch(k: int, products: int, operator: LinearOperator, key: jax.Array) -> Estimate:
@@ -206,7 +217,7 @@ def _hutch(k: int, products: int, operator: LinearOperator, key: jax.Array) -> E
     """
     keys = jax.random.split(key, products - k)
     y = operator.rows(_signs(operator, keys[:k]))
-    q = jnp.linalg.qr(jax.lax.stop_gradient(y).T)[0].T
+    q = _qr(jax.lax.stop_gradient(y).T)[0].T
     large = jnp.sum(q * operator.rows(q))
     rest = _quadratic_forms(operator, keys[k:], lambda v: v - _dot(_dot(v, q.T), q))
     mean, error = _from_samples(rest)

@@ -23,6 +23,7 @@ from landscape.codes import Coded
 from landscape.hessian.products import LinearOperator, as_operator
 from landscape.hessian.space import Leaves, is_number
 from landscape.problem import checked_count, checked_key
+from landscape.smallmatrix import one_by_one
 
 PyTree = Any
 
@@ -237,7 +238,7 @@ def _ritz(settings: _Settings, matrix: jax.Array, filled: jax.Array) -> tuple[ja
     active = index < filled
     below = -2 * jnp.linalg.norm(matrix) - 1  # no Ritz value is as low
     inner = jnp.where(active[:, None] & active[None, :], matrix, 0)
-    values, vectors = jnp.linalg.eigh(inner + jnp.diag(jnp.where(active, 0, below)))
+    values, vectors = _eigh(inner + jnp.diag(jnp.where(active, 0, below)))
     top, bottom = settings.basis - 1 - index, settings.basis - filled + index
     if settings.which == "largest":
         order = top
@@ -269,10 +270,16 @@ def _from_dense(settings: _Settings, operator: LinearOperator, key: Any) -> tupl
     return vectors[:, : settings.k].T, jnp.max(jnp.abs(values)), jnp.int32(n)
 
 
+@one_by_one
 def _qr(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Orthonormal rows Q and R with rows = R^T Q."""
     q, r = jnp.linalg.qr(rows.T)
     return q.T, r
+
+
+@one_by_one
+def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return tuple(jnp.linalg.eigh(matrix))
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -1,7 +1,8 @@
-"""Multilayer perceptrons as problems: parameters are a tuple of {"weight", "bias"}, one a layer."""
+"""Networks: perceptrons as problems, and a convolutional one; parameters are a tuple of {"weight", "bias"} layers."""
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,38 @@ class Start:
         deviation = np.sqrt(2 / inputs if self.he else 2 / (inputs + outputs))
         weight = deviation.astype(dtype) * jax.random.normal(key, (inputs, outputs), dtype)
         return {"weight": weight, "bias": jnp.zeros(outputs, dtype)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolutional:
+    """Stages of a 3x3 convolution (zeros around), the activation and a mean over 2x2; then one dense layer."""
+
+    image: tuple[int, int, int]  # height, width, colours
+    channels: tuple[int, ...]
+    classes: int
+    activation: str
+
+    def init(self, key: jax.Array) -> tuple[dict[str, jax.Array], ...]:
+        """A random start: He's or Glorot's normal weights by the number of inputs and outputs of a unit, biases 0."""
+        keys = jax.random.split(key, len(self.channels) + 1)
+        inputs = [9 * colours for colours in (self.image[2], *self.channels[:-1])] + [self._features()]
+        widths = zip(keys, inputs, (*self.channels, self.classes), strict=True)
+        nothing = Dataset(np.zeros((1, 1), np.float32), np.zeros(1, np.int32))
+        start = lambda key, a, b: Start((a, b), self.activation == "relu")(key, nothing)[0]  # noqa: E731
+        return tuple(start(*width) for width in widths)
+
+    def __call__(self, params: tuple[dict[str, jax.Array], ...], x: jax.Array) -> jax.Array:
+        """Logits (n, classes)."""
+        x = x.reshape(len(x), *self.image)
+        activation = ACTIVATIONS[self.activation]
+        for layer in params[:-1]:
+            # As a product of matrices: a convolution whose weights differ from run to run would be a grouped one.
+            x = _halved(activation(_affine(layer, _patches(x))))
+        return _affine(params[-1], x.reshape(len(x), -1))
+
+    def _features(self) -> int:
+        height, width = (math.ceil(side / 2 ** len(self.channels)) for side in self.image[:2])
+        return height * width * self.channels[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +217,21 @@ LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 def _affine(layer: Layer, x: jax.Array) -> jax.Array:
     return jnp.matmul(x, layer["weight"], precision="highest") + layer["bias"][None, :]
+
+
+def _patches(x: jax.Array) -> jax.Array:
+    """(n, height, width, 9 colours): each pixel with its eight neighbours, zeros beyond the edge."""
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1:3]
+    shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def _halved(x: jax.Array) -> jax.Array:
+    """The mean over 2x2 pixels; an odd last row or column is halved with itself."""
+    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
+    n, height, width, colours = x.shape
+    return jnp.mean(x.reshape(n, height // 2, 2, width // 2, 2, colours), axis=(2, 4))
 
 
 def _named(argument: str, choice: Any, table: dict[str, Callable]) -> Callable:

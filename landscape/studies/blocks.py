@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 
 from landscape.hessian.linear import total
 from landscape.problem import Problem
-from landscape.studies.training import CHUNK, Setting
+from landscape.studies.shares import CHUNK
+from landscape.studies.training import Setting
 
 HOST = 1 << 28  # bytes of a block's arrays on the CPU
 SHARE = 4  # of an accelerator's memory, one part in so many
@@ -25,13 +27,18 @@ def fitting(problem: Problem, batch: int, setting: Setting, lanes: int) -> int:
     accelerator = jax.default_backend() != "cpu"
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", HOST * SHARE) if accelerator else 0
     room = limit // SHARE if accelerator else HOST
-    samples = max(batch, min(CHUNK, setting.samples), min(setting.measured, setting.samples))
+    samples = max(batch, min(CHUNK, setting.division.samples), setting.measured)
     abstract = lambda leaf: jax.ShapeDtypeStruct((samples, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
     data = problem.data._replace(**{name: jax.tree.map(abstract, getattr(problem.data, name)) for name in "xy"})
-    gradient = lambda params, data: jax.grad(problem.loss)(params, data)  # noqa: E731
-    each = total(jax.make_jaxpr(gradient)(problem.reference, data).jaxpr)
+    each = total(_gradient.trace(problem.loss, problem.reference, data).jaxpr.jaxpr)
     most = 2 ** max(0, int(math.log2(max(1, room / each))))
     return min(most, power_of_two(lanes if accelerator else lanes / PIECES))
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient(loss: Callable, params: Any, data: Any) -> Any:
+    """Never run; jitted so that it is traced once."""
+    return jax.grad(loss)(params, data)
 
 
 def halving(

@@ -47,40 +47,6 @@ class Perceptron:
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolutional:
-    """Stages of a 3x3 convolution (zeros around), the activation and a mean over 2x2; then one dense layer."""
-
-    image: tuple[int, int, int]  # height, width, colours
-    channels: tuple[int, ...]
-    classes: int
-    activation: str
-
-    def init(self, key: jax.Array) -> tuple[dict[str, jax.Array], ...]:
-        """A random start: He's or Glorot's normal weights by the number of inputs and outputs of a unit, biases 0."""
-        keys = jax.random.split(key, len(self.channels) + 1)
-        inputs = [9 * colours for colours in (self.image[2], *self.channels[:-1])] + [self._features()]
-        widths = zip(keys, inputs, (*self.channels, self.classes), strict=True)
-        start = lambda key, a, b: networks.Start((a, b), self.activation == "relu")(key, _NOTHING)[0]  # noqa: E731
-        return tuple(start(*width) for width in widths)
-
-    def __call__(self, params: tuple[dict[str, jax.Array], ...], x: jax.Array) -> jax.Array:
-        """Logits (n, classes)."""
-        x = x.reshape(len(x), *self.image)
-        activation = networks.ACTIVATIONS[self.activation]
-        for layer in params[:-1]:
-            # As a product of matrices: a convolution whose weights differ from run to run would be a grouped one.
-            x = _halved(activation(_affine(layer, _patches(x))))
-        return _affine(params[-1], x.reshape(len(x), -1))
-
-    def _features(self) -> int:
-        height, width = (math.ceil(side / 2 ** len(self.channels)) for side in self.image[:2])
-        return height * width * self.channels[-1]
-
-
-_NOTHING = Dataset(np.zeros((1, 1), np.float32), np.zeros(1, np.int32))
-
-
-@dataclasses.dataclass(frozen=True)
 class Initializer:
     """A random start; two of one function and equal arguments are equal, as bound methods are not."""
 
@@ -112,7 +78,7 @@ def build(spec: str, shape: tuple[int, ...], classes: int) -> Model:
         channels, activation = _layers(spec, rest)
         if not channels:
             raise ValueError(f"model is {spec!r}: give channels of one stage or more, such as cnn:8-16")
-        return _plain(Convolutional(_image(shape), channels, classes, activation))
+        return _plain(networks.Convolutional(_image(shape), channels, classes, activation))
     found = named(spec, "model", "mlp:..., cnn:..., file.py:name or package.module:name")
     model = _named(spec, found, shape)
     outputs = jax.eval_shape(model.adapted.model, model.adapted.params, np.zeros((2, *shape), np.float32))
@@ -122,9 +88,11 @@ def build(spec: str, shape: tuple[int, ...], classes: int) -> Model:
     return model
 
 
-def _plain(function: Perceptron | Convolutional) -> Model:
+def _plain(function: Perceptron | networks.Convolutional) -> Model:
     start = Initializer(_own_start, (function,))
-    return Model(user.plain(function, start(jax.random.key(0))), start)
+    # Zeros: a reference fixes structure and shapes, and to draw it would cost a compilation.
+    reference = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(start, jax.random.key(0)))
+    return Model(user.plain(function, reference), start)
 
 
 def _named(spec: str, found: Any, shape: tuple[int, ...]) -> Model:
@@ -154,7 +122,7 @@ def _named(spec: str, found: Any, shape: tuple[int, ...]) -> Model:
     )
 
 
-def _own_start(key: jax.Array, function: Perceptron | Convolutional) -> PyTree:
+def _own_start(key: jax.Array, function: Perceptron | networks.Convolutional) -> PyTree:
     return function.init(key)
 
 
@@ -200,22 +168,3 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
         if side * side * colours == shape[0]:
             return side, side, colours
     raise ValueError(f"inputs have shape {shape}: a cnn needs images, (height, width) or (height, width, colours)")
-
-
-def _patches(x: jax.Array) -> jax.Array:
-    """(n, height, width, 9 colours): each pixel with its eight neighbours, zeros beyond the edge."""
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = x.shape[1:3]
-    shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return jnp.concatenate(shifted, axis=-1)
-
-
-def _halved(x: jax.Array) -> jax.Array:
-    """The mean over 2x2 pixels; an odd last row or column is halved with itself."""
-    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
-    n, height, width, colours = x.shape
-    return jnp.mean(x.reshape(n, height // 2, 2, width // 2, 2, colours), axis=(2, 4))
-
-
-def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return jnp.matmul(x, layer["weight"], precision="highest") + layer["bias"]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
+from landscape.optimizers import scheduled, warm_up
 from landscape.studies.config import MOMENTUM, Config
-from landscape.studies.training import Warmed
 
 FINE = 1.03  # ratio of the moments at which runs to a target are looked at
 
@@ -37,14 +37,16 @@ def schedule(config: Config, batch_size: int, samples: int) -> Schedule:
     per_epoch = -(-samples // size)
     updates = config.epochs * per_epoch if config.match == "epochs" else config.updates
     factory, hyper = optimizer(config)
-    warm = math.ceil(config.warmup * per_epoch)
+    if config.warmup:
+        factory = scheduled(factory, warm_up)
+        hyper = hyper | {"warm_up_steps": float(math.ceil(config.warmup * per_epoch))}
     return Schedule(
         size,
         per_epoch,
         updates,
         moments(updates, config.trace),
         fine_moments(updates) if config.match == "loss" else (),
-        Warmed(factory, warm) if warm else factory,
+        factory,
         hyper,
         np.array([config.rate(rate, size, first) for rate in config.learning_rates]),
     )

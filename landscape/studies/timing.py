@@ -1,5 +1,6 @@
 """The time of an update in steady state, apart from compilation, on a named device."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -10,51 +11,62 @@ import jax
 import numpy as np
 
 from landscape.page import replacing
-from landscape.sweep import Process, sweep
+from landscape.sweep import Process, entered
 
 ENOUGH = 0.3  # seconds of steady updates, at least
 REPEATS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Updates, compiled, with all they need on the device: nothing else takes time."""
+
+    call: Callable[[int], Any]  # so many updates, from the start
+    compilation: float  # seconds
+
+    def seconds(self, updates: int) -> float:
+        """The time of so many updates from the start of an epoch: one shuffle for each epoch that they begin."""
+        began = time.perf_counter()
+        jax.block_until_ready(self.call(updates))
+        return time.perf_counter() - began
 
 
 class Timing(NamedTuple):
     """Wall-clock seconds. `per_update` is one update of all runs; divide by `runs` for one."""
 
     per_update: float
-    compilation: float  # of the program that trains and looks at its end
+    compilation: float  # of the updates
     runs: int
     device: str  # kind, and how many of them worked
 
 
-def measured(
-    process: Process, points: Any, args: tuple, seeds: np.ndarray, static: Any, key: int, block: int
-) -> Timing:
-    """The time of an update: the difference between runs of k and of 2 k updates over k, the median of a few.
+def measured(process: Process, points: Any, args: tuple, *, seeds: np.ndarray, block: int, **how: Any) -> Timing:
+    """The time of an update of all runs, and of compiling it: where this process has done so before, nearly nothing.
 
-    Both have one start, one look at the end and one overhead, which cancel. A target, where there is one, is set out of
-    reach, so that no run ends early. `compilation` is the first call's time less that of a second one: where this
-    process has compiled the same program before, nearly nothing.
+    That of one round of blocks, times the rounds. Runs of k and of 2 k updates differ by k of them: the median of a
+    few such differences; what both begin with cancels.
     """
-    problem, hyper, target = args
-    args = (problem, hyper, np.full_like(target, -np.inf))
-
-    def seconds(updates: int) -> float:
-        short = process._replace(steps=updates, observe_at=(), check_at=(updates,))
-        began = time.perf_counter()
-        sweep(short, points, *args, key=key, seeds=seeds, static=static, block=block)
-        return time.perf_counter() - began
-
-    first = seconds(1)
-    again = min(seconds(1) for _ in range(REPEATS))
-    updates = 1
-    while True:
-        differences = [seconds(2 * updates) - seconds(updates) for _ in range(REPEATS)]
-        middle = float(np.median(differences))
-        if middle >= ENOUGH or updates >= 1 << 22:
-            break
-        updates = int(updates * min(16, max(2, 1.5 * ENOUGH / max(middle, 1e-4))))
+    began = time.perf_counter()
+    call, rounds = entered(process, points, *args, seeds=seeds, block=block, **how)
+    program = Program(call, 0.0)
+    whole = time.perf_counter() - began - program.seconds(0)
+    began = time.perf_counter()
+    entered(process, points, *args, seeds=seeds, block=block, **how)
+    compilation = max(0.0, whole - (time.perf_counter() - began))
     workers = min(jax.local_device_count(), -(-len(seeds) // block))
     device = f"{workers} x {jax.devices()[0].device_kind}"
-    return Timing(middle / updates, max(0.0, first - again), len(seeds), device)
+    return Timing(rounds * per_update(program), compilation, len(seeds), device)
+
+
+def per_update(program: Program) -> float:
+    """Seconds of one update, from enough of them."""
+    program.seconds(1)  # the first call sets up threads and memory
+    updates = 1
+    while True:
+        middle = float(np.median([program.seconds(2 * updates) - program.seconds(updates) for _ in range(REPEATS)]))
+        if middle >= ENOUGH or updates >= 1 << 22:
+            return max(0.0, middle) / updates
+        updates = int(updates * min(16, max(2, 1.5 * ENOUGH / max(middle, 1e-4))))
 
 
 def stored(file: Path | None, measure: Callable[[], Timing]) -> Timing:

@@ -1,12 +1,13 @@
 """One run of a study, as a `Process` of `sweep`: `descent`'s updates on the run's own split, and what is seen of it.
 
-A run's key is `fold_in(root, seed)`; its streams are `fold_in` of that with the constants below, the same at every
-batch size and learning rate. So runs of one seed share their split, label noise, start and shuffles: they are paired.
+A run's key is `fold_in(root, seed)`; its streams are `fold_in` of that with constants, here and in `shares`, the same
+at every batch size and learning rate. So runs of one seed share their split, label noise, start and shuffles: they are
+paired.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,15 +17,14 @@ import optax
 
 from landscape import descent, sharpness
 from landscape.codes import Coded
-from landscape.hessian.batches import mean_over_batches
 from landscape.problem import Problem
 from landscape.problems import user
 from landscape.problems.user import Samples
+from landscape.studies.shares import Division, Share, drawn, first_part, held_out_part, over_chunks, training_part
 
 PyTree = Any
 
-INIT, SPLIT, LABELS, SHUFFLE, PROBE = range(5)  # streams of a run's key
-CHUNK = 4096  # samples whose activations are held at once where a run is looked at
+INIT, SHUFFLE, PROBE = 0, 3, 4  # streams of a run's key, beside those of `shares`
 
 
 class Status(Coded):
@@ -39,25 +39,11 @@ class Status(Coded):
 class Setting(NamedTuple):
     """What of a run is static."""
 
-    method: descent.Method | None  # None where nothing moves
+    method: descent.Method | None  # without its batch size; None where nothing moves
     init: Callable[[jax.Array], PyTree]  # key -> parameters
-    samples: int  # training samples
-    own_split: (
-        bool  # the training samples are drawn by the run; else they are the first ones, and the test part the last
-    )
-    test: int  # test samples
-    classes: int
-    label_noise: float
+    division: Division
     measured: int  # training samples that noise is measured on
     keep: bool  # parameters are part of what is seen
-
-
-class Share(NamedTuple):
-    """A run's own part of the data; None for what all runs share."""
-
-    train: Any  # (samples,) rows; None for the first ones
-    test: Any  # (test,) rows; None for the last ones
-    labels: Any  # (samples,) of the training samples; None for those of the data
 
 
 class Beginning(NamedTuple):
@@ -73,15 +59,6 @@ class Point(NamedTuple):
     params: PyTree
     beginning: Beginning  # of its training: a run that polishes begins elsewhere
     hyper: dict[str, Any]
-
-
-class Rows(NamedTuple):
-    """A run's training samples as rows of all samples, so that a batch is gathered without a copy of the rest."""
-
-    x: Any
-    frozen: PyTree
-    rows: Any  # (samples,); None for the first ones
-    labels: Any  # (samples,) the run's own
 
 
 class Lane(NamedTuple):
@@ -127,23 +104,6 @@ class End(NamedTuple):
     before: Any  # int32, the check before that: the target was reached after it
 
 
-@dataclasses.dataclass(frozen=True)
-class Warmed:
-    """An optax factory whose learning rate rises over the first updates: rate (t + 1) / updates at update t."""
-
-    factory: Callable[..., optax.GradientTransformation]
-    updates: int
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.factory)
-
-    def __call__(self, learning_rate: Any, **hyper: Any) -> optax.GradientTransformation:
-        """The optimizer."""
-        rising = lambda count: learning_rate * jnp.minimum(1.0, (count + 1) / self.updates)  # noqa: E731
-        return self.factory(learning_rate=rising, **hyper)
-
-
 def descend_to(learning_rate: Any, target: Any) -> optax.GradientTransformationExtraArgs:
     """Gradient descent that stands still where the loss is `target` or below: an optax factory."""
 
@@ -153,68 +113,83 @@ def descend_to(learning_rate: Any, target: Any) -> optax.GradientTransformationE
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def begin(seed: Any, problem: Problem, *, static: Setting, key: jax.Array) -> Beginning:
-    """The start, the split and the label noise of a seed, from its key alone."""
-    del seed
-    train = test = labels = None
-    y = jnp.asarray(problem.data.y)
-    if static.own_split:
-        order = jax.random.permutation(jax.random.fold_in(key, SPLIT), len(y)).astype(jnp.int32)
-        train, test = order[: static.samples], order[len(order) - static.test :]
-    if static.own_split or static.label_noise:
-        clean = y[: static.samples] if train is None else y[train]
-        labels = _with_noise(jax.random.fold_in(key, LABELS), clean, static)
-    return Beginning(static.init(jax.random.fold_in(key, INIT)), Share(train, test, labels))
+# Level 1: it runs once for a seed, and random numbers take LLVM four times as long to optimise fully.
+@partial(jax.jit, static_argnames="static", compiler_options={"xla_backend_optimization_level": 1})
+def begin(key: jax.Array, seed: Any, labels: Any, *, static: Setting) -> Beginning:
+    """The start, the split and the label noise of a seed; `key` is the study's, `labels` are those of all samples."""
+    own = jax.random.fold_in(key, seed)
+    return Beginning(static.init(jax.random.fold_in(own, INIT)), drawn(own, labels, static.division))
 
 
 def init(
-    point: Point, problem: Problem, hyper: dict, target: Any, *, static: Setting, key: jax.Array
+    point: Point, problem: Problem, hyper: dict, target: Any, excess: Any, *, static: Setting, key: jax.Array
 ) -> tuple[Lane, PyTree]:
     """The state before the first update."""
-    del target
+    del target, excess
     method: Any = static.method
     run, counts = descent.init(descent.Start(point.params, point.hyper), problem, hyper, static=method, key=key)
     none = jnp.int32(0)
     return Lane(run, point.beginning, none, none, jnp.int8(Status.FINISHED)), counts
 
 
-def advance(
-    state: Any, start: Any, stop: Any, problem: Problem, hyper: dict, target: Any, *, static: Setting, key: jax.Array
-) -> tuple[Lane, PyTree]:
-    """The state after the updates start, ..., stop - 1."""
-    del target
-    lane, counts = state
-    method: Any = static.method
-    own = training_part(problem, lane.beginning.share, static, whole=method.batch_size is None)
-    shuffles = jax.random.fold_in(key, SHUFFLE)
-    run, counts = descent.advance((lane.run, counts), start, stop, own, hyper, static=method, key=shuffles)
-    return lane._replace(run=run), counts
+@dataclasses.dataclass(frozen=True)
+class Updates:
+    """`advance` of runs at one batch size, None for the full batch: all that their programs do not share with others.
+
+    Being an array's shape, the batch size is static; here and nowhere else, so that a study's other programs are
+    compiled once for all batch sizes.
+    """
+
+    batch_size: int | None
+
+    def __call__(
+        self,
+        state: Any,
+        start: Any,
+        stop: Any,
+        problem: Problem,
+        hyper: dict,
+        target: Any,
+        excess: Any,
+        *,
+        static: Setting,
+        key: jax.Array,
+    ) -> tuple[Lane, PyTree]:
+        """The state after the updates start, ..., stop - 1."""
+        del target, excess
+        lane, counts = state
+        method: Any = static.method
+        method = method._replace(batch_size=self.batch_size)
+        own = training_part(problem, lane.beginning.share, static.division, whole=self.batch_size is None)
+        shuffles = jax.random.fold_in(key, SHUFFLE)
+        run, counts = descent.advance((lane.run, counts), start, stop, own, hyper, static=method, key=shuffles)
+        return lane._replace(run=run), counts
 
 
-def check(state: Any, step: Any, problem: Problem, hyper: dict, target: Any, *, static: Setting) -> tuple[Lane, Any]:
+def check(
+    state: Any, step: Any, problem: Problem, hyper: dict, target: Any, excess: Any, *, static: Setting
+) -> tuple[Lane, Any]:
     """The run, knowing whether it has reached the target; and whether that, or divergence, ends it."""
-    del hyper
+    del hyper, excess
     lane = state[0]
-    loss = _judged(training_part(problem, lane.beginning.share, static), lane.run.params)[0]
+    loss = _judged(training_part(problem, lane.beginning.share, static.division), lane.run.params)[0]
     reached, finite = loss <= target, jnp.isfinite(loss)
     status = jnp.where(reached, Status.REACHED, jnp.where(finite, Status.NOT_REACHED, Status.DIVERGED))
     lane = lane._replace(steps=jnp.int32(step), before=lane.steps, status=status.astype(jnp.int8))
     return lane, reached | ~finite
 
 
-def observe(state: Any, problem: Problem, hyper: dict, target: Any, *, static: Setting) -> Seen:
-    """What is measured of a run at one moment."""
+def observe(state: Any, problem: Problem, hyper: dict, target: Any, excess: Any, *, static: Setting) -> Seen:
+    """What is measured of a run at one moment; `excess` is 1/B - 1/n."""
     del hyper, target
     lane = state[0]
-    params = lane.run.params
-    own = training_part(problem, lane.beginning.share, static)
+    params, share = lane.run.params, lane.beginning.share
+    own = training_part(problem, share, static.division)
     train_loss, train_accuracy = _judged(own, params)
-    test_loss, test_accuracy = _judged(_test_part(problem, lane.beginning.share, static), params)
+    test_loss, test_accuracy = _judged(held_out_part(problem, share, static.division), params)
     gradient = over_chunks(own, lambda data: jax.grad(own.loss)(params, data))
     noise = sharpness.noise(first_part(own, static.measured), params)
-    method: Any = static.method
-    square, batch = optax.tree.norm(gradient, squared=True), method.batch_size or static.samples
-    minibatch = square + noise.trace.mean * (1 / batch - 1 / static.samples)
+    square = optax.tree.norm(gradient, squared=True)
     return Seen(
         params=params if static.keep else None,
         train_loss=train_loss,
@@ -222,16 +197,16 @@ def observe(state: Any, problem: Problem, hyper: dict, target: Any, *, static: S
         test_loss=test_loss,
         test_accuracy=test_accuracy,
         gradient_norm=jnp.sqrt(square),
-        minibatch_gradient_norm=jnp.sqrt(minibatch),
+        minibatch_gradient_norm=jnp.sqrt(square + noise.trace.mean * excess),
         noise_trace=noise.trace.mean,
         noise_error=noise.trace.standard_error,
         distance=optax.tree.norm(optax.tree.sub(params, lane.beginning.start)),
     )
 
 
-def finish(state: Any, problem: Problem, hyper: dict, target: Any, *, static: Setting) -> Stop:
+def finish(state: Any, problem: Problem, hyper: dict, target: Any, excess: Any, *, static: Setting) -> Stop:
     """Where a run stands, and why it ended; what is measured there is the last of what was observed."""
-    del problem, hyper, target, static
+    del problem, hyper, target, excess, static
     lane = state[0]
     return Stop(lane.run.params, lane.status, lane.steps, lane.before)
 
@@ -246,52 +221,8 @@ def ended(stop: Stop, trace: Seen) -> End:
 def flatness(point: tuple[PyTree, Share], problem: Problem, *, static: Setting, key: jax.Array) -> sharpness.Sharpness:
     """All measures of flatness at a point (params, share), on the first training samples of that share."""
     params, own = point
-    part = first_part(training_part(problem, own, static), static.measured)
+    part = first_part(training_part(problem, own, static.division), static.measured)
     return sharpness.measure(part, params, key=jax.random.fold_in(key, PROBE))
-
-
-def training_part(problem: Problem, own: Share, static: Setting, whole: bool = False) -> Problem:
-    """The problem on a run's own training samples and labels; `whole`: gathered once, for full-batch updates."""
-    x, frozen = jnp.asarray(problem.data.x), problem.data.frozen
-    labels = jnp.asarray(problem.data.y)[: static.samples] if own.labels is None else own.labels
-    rows = Rows(x[: static.samples] if own.train is None else x, frozen, own.train, labels)
-    if whole:
-        return dataclasses.replace(problem, data=Samples(_gathered(rows), labels, frozen), size=static.samples)
-    return dataclasses.replace(problem, data=rows, take=take_rows, size=static.samples)
-
-
-def first_part(own: Problem, count: int) -> Problem:
-    """The problem on the first of a run's training samples, gathered."""
-    data = own.data
-    rows = data._replace(rows=None if data.rows is None else data.rows[:count])
-    x = _gathered(rows)[:count]
-    return dataclasses.replace(own, data=Samples(x, data.labels[:count], data.frozen), take=user.take, size=count)
-
-
-def take_rows(data: Rows, indices: jax.Array) -> Samples:
-    """These of a run's training samples."""
-    rows = indices if data.rows is None else data.rows[indices]
-    return Samples(data.x[rows], data.labels[indices], data.frozen)
-
-
-def over_chunks(own: Problem, term: Callable[[Samples], PyTree]) -> PyTree:
-    """The mean over samples of `term`, which is a mean over the samples it gets."""
-    take: Any = own.take
-    indices = jnp.arange(own.size)
-    return mean_over_batches(lambda leaves: term(take(own.data, leaves[0])), [indices], [None], CHUNK)
-
-
-def _gathered(rows: Rows) -> jax.Array:
-    return rows.x if rows.rows is None else rows.x[rows.rows]
-
-
-def _test_part(problem: Problem, own: Share, static: Setting) -> Problem:
-    x, y, frozen = jnp.asarray(problem.data.x), jnp.asarray(problem.data.y), problem.data.frozen
-    if own.test is None:
-        rows = Rows(x[len(x) - static.test :], frozen, None, y[len(y) - static.test :])
-    else:
-        rows = Rows(x, frozen, own.test, y[own.test])
-    return dataclasses.replace(problem, data=rows, take=take_rows, size=static.test)
 
 
 def _judged(part: Problem, params: PyTree) -> tuple[jax.Array, jax.Array]:
@@ -304,12 +235,3 @@ def _judged(part: Problem, params: PyTree) -> tuple[jax.Array, jax.Array]:
         return objective.criterion(outputs, data.y), jnp.mean(right, dtype=outputs.dtype)
 
     return over_chunks(part, term)
-
-
-def _with_noise(key: jax.Array, labels: jax.Array, static: Setting) -> jax.Array:
-    """The labels, each with probability `label_noise` replaced by a class drawn uniformly."""
-    if static.label_noise == 0:
-        return labels
-    whether, which = jax.random.split(key)
-    drawn = jax.random.randint(which, labels.shape, 0, static.classes, labels.dtype)
-    return jnp.where(jax.random.uniform(whether, labels.shape) < static.label_noise, drawn, labels)
