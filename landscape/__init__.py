@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _MODULES = (
     "audit", "basins", "cli", "continuation", "critical", "descent", "diagnosis", "estimate", "flow", "geometry",
     "hessian", "labelling", "optimizers", "orbits", "outcomes", "paths", "plane", "plots", "problem", "problems",
-    "refinement", "sharpness", "smallmatrix", "starts", "store", "studies", "surface", "sweep", "theory", "uncertainty",
+    "refinement", "sharpness", "smallmatrix", "starts", "statistics", "store", "studies", "surface", "sweep", "theory",
+    "uncertainty",
 )  # fmt: skip
 __all__ = [*_MODULES, "diagnose"]
 

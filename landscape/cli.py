@@ -5,6 +5,7 @@ Nothing heavy is imported at the top: `landscape --help` answers before JAX, Num
 
 import contextlib
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -105,32 +106,82 @@ class Diagnose:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Train one model at several batch sizes, many seeds of each, and measure all runs alike."""
+    """Train one model at several batch sizes, many seeds of each, and measure all runs alike.
 
-    which: tyro.conf.Positional[Literal["batch-size"]]
+    `landscape study batch-size` is a study of your own. `landscape study --preset C12` runs one of the chapter's
+    claims about batch size, and writes a report with the verdicts; of the options below it takes --full, --out and
+    --store, C12 also --data and --model.
+    """
+
+    which: Annotated[tyro.conf.Positional[Literal["batch-size"] | None], tyro.conf.arg(metavar="batch-size")] = None
     """What is varied."""
-    config: Annotated[Config, tyro.conf.OmitArgPrefixes]
+    preset: str | None = None
+    """C12, C14, C15 or C17: the chapter's claim."""
+    full: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The preset at the published scale: more batch sizes and seeds, which takes longer."""
+    out: Path | None = None
+    """Folder for the preset's report.html and report.md, its pictures and its numbers; by default study_C12, ..."""
     store: Path | None = None
     """A folder that keeps everything as it is done: the same command goes on from there after any interruption."""
+    config: Annotated[Config, tyro.conf.OmitArgPrefixes] = Config()
 
     def run(self) -> int:
-        """Print the table of results; return the exit code."""
-        setup()
-        from landscape.studies import batch_size
-
-        tell = lambda sentence: print(f"landscape: {sentence}", file=sys.stderr)  # noqa: E731
+        """Print the table of results, or the verdicts; return the exit code."""
         try:
-            found = batch_size.run(self.config, store=self.store, progress=sys.stderr.isatty(), say=tell)
+            self._check()
+            setup()
+            return self._preset() if self.preset is not None else self._batch_size()
         except (ValueError, TypeError, OSError) as error:
             return _refuse(next(iter(str(error).splitlines()), "no message"))
         except KeyboardInterrupt as stop:
             resume = f"the same command goes on from {self.store}" if self.store else "with --store it could go on"
             print(f"landscape: {next(iter(str(stop).split(';')), '') or 'interrupted'}; {resume}", file=sys.stderr)
             return INTERRUPTED
+
+    def _check(self) -> None:
+        """Raise ValueError, in one sentence, where the options do not go together."""
+        if (self.which is None) == (self.preset is None):
+            raise ValueError("study takes one of two: batch-size, a study of your own, or --preset NAME, such as C12")
+        if self.preset is None and (self.full or self.out is not None):
+            option = "--full" if self.full else "--out"
+            raise ValueError(f"{option} belongs to a preset: give --preset NAME too, or leave it out")
+
+    def _batch_size(self) -> int:
+        from landscape.studies import batch_size
+
+        found = batch_size.run(self.config, store=self.store, progress=sys.stderr.isatty(), say=_tell)
         print(found.table())
         if self.store:
             found.save(self.store / "runs.npz")
         return 0
+
+    def _preset(self) -> int:
+        from landscape.studies import presets
+
+        name, preset = presets.load(str(self.preset))
+        given = self._given(name, preset.run)
+        out = self.out or Path(f"study_{name}")
+        check_folder(out)
+        from landscape.studies import pages
+
+        outcome = preset.run(self.full, store=self.store, progress=sys.stderr.isatty(), say=_tell, **given)
+        for claim in outcome.claims:
+            print(f"{claim.id}  {claim.verdict.phrase.en}: {claim.statement.en}\n    {claim.reason.en}")
+        print(f"open {pages.write(outcome, preset.PICTURES, out)}")
+        return 0
+
+    def _given(self, name: str, run: Callable[..., Any]) -> dict[str, Any]:
+        """What of the configuration was given, and the preset takes; raises ValueError where it does not take it."""
+        changed = {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(Config)
+            if getattr(self.config, field.name) != getattr(Config(), field.name)
+        }
+        wrong = sorted(changed.keys() - inspect.signature(run).parameters.keys())
+        if wrong:
+            options = ", ".join(f"--{option.replace('_', '-')}" for option in wrong)
+            raise ValueError(f"preset {name} settles {options} itself: leave that out, or run study batch-size")
+        return changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,8 +335,12 @@ def _function(where: str) -> Any:
     return found
 
 
-def _refuse(sentence: str) -> int:
+def _tell(sentence: str) -> None:
     print(f"landscape: {sentence}", file=sys.stderr)
+
+
+def _refuse(sentence: str) -> int:
+    _tell(sentence)
     return REFUSED
 
 

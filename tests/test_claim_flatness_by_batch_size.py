@@ -1,0 +1,94 @@
+"""Figure 36: the committed record's ratios from its arrays, by SciPy; what it says; what the picture shows."""
+
+import claims
+import numpy as np
+import pytest
+from scipy import stats
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return claims.script("fig_36_flatness_by_batch_size")
+
+
+@pytest.fixture(scope="module")
+def stored(figure):
+    """The record that the committed picture and caption were made from."""
+    with np.load(claims.SCRIPTS.parent / "figures" / f"{figure.__name__}.npz") as file:
+        return dict(file)
+
+
+def test_ratios_are_geometric_means_with_students_intervals(stored):
+    for stage in (0, 1):
+        for place, name in enumerate(stored["measures"]):
+            values = stored[f"centred_{name}"][stage]
+            for size in range(1, 4):
+                logs = np.log(values[size] / values[0])
+                exact = np.exp([logs.mean(), *stats.t.interval(0.95, 15, logs.mean(), stats.sem(logs))])
+                np.testing.assert_allclose(stored["centred_relative"][stage, place, size], exact, rtol=1e-6)
+
+
+def test_the_trial_is_reproduced(stored):
+    ratios = dict(zip(stored["measures"], stored["centred_relative"][1, :, -1], strict=True))
+    assert ratios["largest"][1] < 1.56 < ratios["largest"][2]
+    assert abs(np.log(ratios["trace"][0] / 1.37)) < 2**0.5 * np.log(ratios["trace"][2] / ratios["trace"][0])
+    logs = np.log(stored["centred_largest"][1, -1] / stored["centred_largest"][1, 0])
+    assert stats.ttest_1samp(logs, 0).pvalue == pytest.approx(1e-10, rel=0.5)
+
+
+def test_eigenvalues_are_converged_and_below_the_trace(stored):
+    for kind in ("centred", "raw"):
+        assert np.all(stored[f"{kind}_residual"] < 0.01 * stored[f"{kind}_largest"])
+        assert np.all(stored[f"{kind}_largest"] < stored[f"{kind}_trace"])
+        assert np.all(stored[f"{kind}_least_trace"] <= stored[f"{kind}_trace"])
+
+
+def test_keskars_measure_is_no_less_than_its_first_order_part_in_the_narrow_box(stored):
+    part, whole = stored["centred_first_order"], stored["centred_keskar"]
+    assert np.all(part < whole) and np.all(part > 0.9 * whole)
+    np.testing.assert_allclose(stored["centred_first_order_share"][0, ..., 0], (part / whole).mean(axis=-1), rtol=1e-6)
+    wide = stored["centred_first_order_wide"]
+    np.testing.assert_allclose(wide, 10 * part, rtol=1e-4)  # linear in ε: 5e-3 over 5e-4
+    # Where first order is nearly all, the ratio is that of the first-order parts.
+    for stage in (0, 1):
+        ratios = [stats.gmean(values[stage, -1] / values[stage, 0]) for values in (part, whole)]
+        assert ratios[0] == pytest.approx(ratios[1], rel=0.02)
+
+
+def test_losses_are_matched_from_above(stored):
+    assert np.all(stored["centred_loss"][1] <= 0.002 * (1 + 1e-4))
+    assert np.all(stored["centred_loss"][1, 1:] > 0.98 * 0.002)
+    assert np.all(np.abs(stored["raw_loss"][1] / 0.0005 - 1) < 0.02)
+    low = stored["centred_loss"][1, 0] < 0.98 * 0.002
+    assert stored["low_runs"] == low.sum()
+    assert stored["low_share"] == pytest.approx(1 - stored["centred_loss"][1, 0][low].mean() / 0.002)
+
+
+def test_rescaled_the_loss_is_the_same_and_the_trace_as_calculated(stored):
+    assert np.max(np.ptp(stored["scales_loss"], axis=1)) == 0
+    np.testing.assert_allclose(stored["scales_trace"], stored["scales_trace_exact"], rtol=0.1)  # 60 random products
+    assert np.all(stored["scales_bound"] <= stored["scales_largest"] * 1.001)
+    a = stored["scales"]
+    for parts, exact in zip(stored["scales_parts"], stored["scales_trace_exact"], strict=True):
+        np.testing.assert_allclose(parts[0] / a**2 + parts[1] * a**2 + parts[2], exact)
+    assert stored["scales_largest"][0].max() > 55 * stored["scales_largest"][0].min()  # the trial's factor
+
+
+def test_the_caption_says_what_was_decided(figure, stored):
+    caption = figure.CAPTION.fill(stored)
+    assert "the large batch ends sharper: supported." in caption.measured.en
+    assert "Flatness belongs to the function: not supported." in caption.measured.en
+    assert "1.57 [1.47, 1.67]" in caption.measured.en and "1.57 [1.47, 1.67]" in caption.measured.zh
+    assert claims.page.read_caption(claims.SCRIPTS.parent / "figures" / f"{figure.__name__}.json") == caption
+
+
+def test_the_figure_shows_what_was_measured(figure, stored, tmp_path):
+    claims.check_figure(figure, stored, tmp_path)
+    trained, polished, shares, scales = figure.draw(stored).axes
+    for stage, ax in enumerate((trained, polished)):
+        shown = [container.lines[0].get_ydata() for container in ax.containers]
+        np.testing.assert_array_equal(shown, stored["centred_relative"][stage, ..., 0])
+    shown = [container.lines[0].get_ydata() for container in shares.containers]
+    np.testing.assert_array_equal(np.reshape(shown, (2, 2, 4)), stored["centred_first_order_share"][..., 0])
+    lines = {line.get_label(): line.get_ydata() for line in scales.lines}
+    np.testing.assert_array_equal(lines["trace, B = 256"], stored["scales_trace"][1])

@@ -1,0 +1,255 @@
+"""Preset C15: rescaling and traces against whole Hessians, lines against differences, verdicts on made-up data."""
+
+import dataclasses
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from landscape.problems import networks, user
+from landscape.studies import models, shares
+from landscape.studies.config import checked
+from landscape.studies.presets import c15, c15_words, flatness, rescaling
+from landscape.studies.verdicts import Verdict, compared
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(30, 4))
+Y = (np.arange(30) % 3).astype(np.int32)
+DIVISION = shares.Division(20, True, 8, 3, 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def network(seed):
+    rng = np.random.default_rng(seed)
+    shapes = (("weight", (4, 5)), ("bias", (5,))), (("weight", (5, 3)), ("bias", (3,)))
+    return tuple({name: jnp.asarray(rng.normal(size=shape)) for name, shape in layer} for layer in shapes)
+
+
+def outputs(params, x):
+    hidden = np.maximum(x @ np.asarray(params[0]["weight"]) + np.asarray(params[0]["bias"]), 0)
+    return hidden @ np.asarray(params[1]["weight"]) + np.asarray(params[1]["bias"])
+
+
+def loss(params, x, y):
+    z = outputs(params, x)
+    return np.mean(np.log(np.sum(np.exp(z), axis=1)) - z[np.arange(len(y)), y])
+
+
+@jax.jit
+def hessian(flat):
+    """On all samples, in the order of `ravel_pytree`; two layers without a loop, so that it compiles fast."""
+
+    def on(w):
+        back = jax.flatten_util.ravel_pytree(network(0))[1](w)
+        return networks.Network(jax.nn.relu, networks.cross_entropy)(back, networks.Dataset(jnp.asarray(X), Y))
+
+    return jax.jacfwd(jax.grad(on))(flat)
+
+
+def dense(params):
+    return np.asarray(hessian(jax.flatten_util.ravel_pytree(params)[0]))
+
+
+@pytest.mark.parametrize("scale", [0.25, 2.0])
+def test_a_rescaling_changes_no_bit_of_the_outputs(scale):
+    params = network(0)
+    same = rescaling.rescaled(params, scale)
+    assert np.any(np.asarray(same[0]["bias"]) != np.asarray(params[0]["bias"]))
+    net = networks.Network(jax.nn.relu, networks.cross_entropy)
+    np.testing.assert_array_equal(net.apply(same, jnp.asarray(X)), net.apply(params, jnp.asarray(X)))
+
+
+def test_traces_are_those_of_the_whole_hessian():
+    for scale in (1.0, 0.5, 4.0):
+        params = network(1)
+        found = rescaling.traces(params, jnp.asarray(X))
+        exact = np.trace(dense(rescaling.rescaled(params, scale)))
+        assert float(found.total(scale)) == pytest.approx(exact, rel=1e-10)
+    diagonal = jax.flatten_util.ravel_pytree(params)[1](jnp.asarray(np.diag(dense(params))))
+    incoming = np.sum(np.asarray(diagonal[0]["weight"]), axis=0) + np.asarray(diagonal[0]["bias"])
+    np.testing.assert_allclose(found.incoming, incoming, rtol=1e-9)
+    np.testing.assert_allclose(found.outgoing, np.sum(np.asarray(diagonal[1]["weight"]), axis=1), rtol=1e-9)
+    np.testing.assert_allclose(found.bias, np.sum(np.asarray(diagonal[1]["bias"])), rtol=1e-9)
+
+
+def test_the_least_trace_is_least_and_no_rescaling_changes_it():
+    params = network(2)
+    found = rescaling.traces(params, jnp.asarray(X))
+    least = float(found.least())
+    rng = np.random.default_rng(3)
+    for _ in range(5):  # each unit by a scale of its own
+        a = jnp.asarray(np.exp(rng.normal(size=5)))
+        same = rescaling.rescaled(params, 1.0)
+        first = {"weight": params[0]["weight"] * a, "bias": params[0]["bias"] * a}
+        same = (first, {"weight": params[1]["weight"] / a[:, None], "bias": params[1]["bias"]})
+        other = rescaling.traces(same, jnp.asarray(X))
+        assert float(other.least()) == pytest.approx(least, rel=1e-10)
+        assert float(other.total()) > least
+    best = jnp.where(found.outgoing > 0, jnp.sqrt(jnp.sqrt(found.incoming / found.outgoing)), 1.0)
+    attained = jnp.sum(found.incoming / best**2 + found.outgoing * best**2) + found.bias
+    assert float(attained) == pytest.approx(least, rel=1e-10)
+
+
+def test_the_first_order_rise_is_that_of_the_best_corner():
+    params, gradient = network(4), network(5)
+    x, g = (np.asarray(jax.flatten_util.ravel_pytree(tree)[0]) for tree in (params, gradient))
+    corners = RNG.choice([-1.0, 1.0], size=(2000, x.size)) * (np.abs(x) + 1)
+    found = float(flatness.first_order_rise(params, gradient))
+    assert found == pytest.approx(np.sign(g) * (np.abs(x) + 1) @ g, rel=1e-12)
+    assert np.all(corners @ g <= found)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = models.build("mlp:5:relu", (4,), 3)
+    problem = user.problem(model.adapted, networks.cross_entropy, X, Y)
+    key = jax.random.key(0)
+    return problem, shares.drawn(key, jnp.asarray(Y), DIVISION)
+
+
+def test_the_line_is_numpys(setting):
+    problem, own = setting
+    a, b, places = network(6), network(7), np.linspace(-1, 2, 7)
+    found = flatness.measured_line((a, b, own), problem, jnp.asarray(places), static=DIVISION)
+    train, test = (np.asarray(rows) for rows in (own.train, own.test))
+    at = lambda t: jax.tree.map(lambda p, q: (1 - t) * p + t * q, a, b)  # noqa: E731
+    for i, t in enumerate(places):
+        for rows, name in ((train, "train"), (test, "test")):
+            assert float(getattr(found, f"{name}_loss")[i]) == pytest.approx(loss(at(t), X[rows], Y[rows]), rel=1e-9)
+            wrong = np.mean(np.argmax(outputs(at(t), X[rows]), axis=1) != Y[rows])
+            assert float(getattr(found, f"{name}_error")[i]) == pytest.approx(wrong, abs=1e-12)
+    h, on = 1e-4, lambda t: loss(at(t), X[train], Y[train])
+    for i, t in enumerate((0.0, 1.0)):
+        assert float(found.end[i]) == pytest.approx(on(t), rel=1e-9)
+        assert float(found.slope[i]) == pytest.approx((on(t + h) - on(t - h)) / (2 * h), rel=1e-5)
+        assert float(found.bend[i]) == pytest.approx((on(t + h) - 2 * on(t) + on(t - h)) / h**2, rel=1e-4)
+    flat = [np.asarray(jax.flatten_util.ravel_pytree(tree)[0]) for tree in (a, b)]
+    assert float(found.length) == pytest.approx(np.linalg.norm(flat[1] - flat[0]), rel=1e-12)
+    np.testing.assert_allclose(found.curvature, np.asarray(found.bend) / np.sum((flat[1] - flat[0]) ** 2), rtol=1e-9)
+
+
+def test_scales_bound_the_largest_eigenvalue():
+    """The record's bound and exact trace are those of the Hessian."""
+    params = network(8)
+    first = np.arange(25)  # ravel_pytree: bias and weight of the first layer, then of the second
+    for scale in (0.25, 1.0, 4.0):
+        matrix = dense(rescaling.rescaled(params, scale))
+        block = dense(params)[np.ix_(first, first)]
+        outgoing = dense(params)[28:, 28:]
+        bound = max(np.linalg.eigvalsh(block)[-1] / scale**2, np.linalg.eigvalsh(outgoing)[-1] * scale**2)
+        assert bound <= np.linalg.eigvalsh(matrix)[-1] * (1 + 1e-12)
+
+
+def test_configurations_are_valid_and_the_full_one_is_larger():
+    for short, full in zip(c15.configs(False).values(), c15.configs(True).values(), strict=True):
+        assert checked(short) == short and checked(full) == full
+        assert set(short.batch_sizes) <= set(full.batch_sizes) and short.seeds < full.seeds
+
+
+def test_centred_inputs_have_mean_zero_and_the_same_labels():
+    centred, raw = c15.collection(True), c15.collection(False)
+    np.testing.assert_allclose(np.mean(centred.train.x, axis=0), 0, atol=1e-6)
+    np.testing.assert_array_equal(centred.train.y, raw.train.y)
+    assert np.min(raw.train.x) == 0 and np.max(raw.train.x) == 1
+
+
+def made_up(ratio, gain=0.0):
+    """A record: every measure at the full batch is `ratio` times that at B = 2, and accuracy lower by `gain`."""
+    rng = np.random.default_rng(1)
+    record = {}
+    for kind in ("centred", "raw"):
+        for name in (*flatness.MEASURES, "first_order", "loss"):
+            values = np.exp(0.05 * rng.normal(size=(2, 2, 12)))
+            values[:, 1] *= 1 if name == "loss" else ratio
+            record[f"{kind}_{name}"] = values
+        accuracy = 0.94 + 0.002 * rng.normal(size=(2, 12))
+        accuracy[0] += gain
+        record[f"{kind}_test_accuracy"] = accuracy
+        record[f"{kind}_line_differences"] = rng.normal(size=(12, 2))
+    scales = rescaling.scales(2)
+    record |= {"scales": scales, "scales_largest": np.stack([scales**2] * 2), "scales_loss": np.ones((2, 5))}
+    record |= {"centred_first_order_share": np.full((2, 2, 2, 3), 0.5), "centred_batch_sizes": np.array([2, 256])}
+    record |= {"centred_epochs": np.ones(2), "centred_updates": 10, "centred_polish": 0.1}
+    return record | {"centred_polish_steps": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    "ratio, verdict",
+    [(1.5, Verdict.SUPPORTED), (0.7, Verdict.NOT_SUPPORTED), (1.0, Verdict.NOT_DECIDED)],
+)
+def test_the_verdict_on_flatness_is_that_of_the_interval(ratio, verdict):
+    record = made_up(ratio)
+    comparisons = compared(c15.differences(record))
+    found = {claim.id: claim for claim in c15_words.claims(record, comparisons)}
+    assert found["C15a"].verdict == found["C15b"].verdict == found["C15d"].verdict == verdict
+    logs = np.log(record["centred_largest"][1, 1] / record["centred_largest"][1, 0])
+    low, high = np.exp(stats.t.interval(0.95, 11, logs.mean(), stats.sem(logs)))
+    assert f"{np.exp(logs.mean()):.2f} [{low:.2f}, {high:.2f}]" in found["C15a"].reason.en
+    assert found["C15c"].verdict == Verdict.NOT_SUPPORTED and "up to 16 times" in found["C15c"].reason.en
+
+
+@pytest.mark.parametrize("gain, verdict", [(0.02, Verdict.SUPPORTED), (0.0, Verdict.NOT_SUPPORTED)])
+def test_the_verdict_on_accuracy_has_a_margin(gain, verdict):
+    record = made_up(1.5, gain)
+    claims = c15_words.claims(record, compared(c15.differences(record)))
+    assert claims[-1].id == "C15e" and claims[-1].verdict == verdict
+
+
+def test_a_function_whose_curvature_rescaling_leaves_would_have_it():
+    record = made_up(1.5)
+    record["scales_largest"] = np.ones((2, 5))
+    assert c15_words.claims(record, compared(c15.differences(record)))[2].verdict == Verdict.NOT_DECIDED
+
+
+def test_trials_agree_within_errors_and_not_beyond():
+    for ratio, agrees in ((1.56, True), (3.0, False)):
+        record = made_up(ratio)
+        rows = {trial.name: trial for trial in c15_words.trials(record, compared(c15.differences(record)))}
+        assert rows["λ_max, polished, full batch over B = 2"].agrees == agrees
+        assert not rows["Dinh's rescaling: λ_max of one function, times"].agrees  # 16 is below 55
+
+
+def test_runs_without_a_finite_measure_are_left_out_of_ratios():
+    record = made_up(1.5)
+    record["raw_keskar"][0, 0, 3] = np.nan
+    found = c15.differences(record)
+    assert found[c15_words.named("keskar", "trained", "raw")].pairs == 11
+    np.testing.assert_allclose(c15.relative(np.array([[1.0, 2.0, np.nan], [2.0, 4.0, 1.0]])), [[1, 1, 1], [2, 2, 2]])
+
+
+@pytest.mark.slow
+def test_the_preset_from_end_to_end(monkeypatch, tmp_path):
+    """Tiny, in single precision; the losses measured are those of the runs; resumed from its store it is the same."""
+    tiny = {
+        name: dataclasses.replace(config, batch_sizes=(4, 0), seeds=3, samples=60, model="mlp:12:relu", updates=100)
+        for name, config in c15.configs(False).items()
+    }
+    tiny = {name: dataclasses.replace(config, polish=1.0, polish_rate=0.1) for name, config in tiny.items()}
+    monkeypatch.setattr(c15, "configs", lambda full: tiny)
+    monkeypatch.setattr(c15, "OCTAVES", 1)
+    with jax.enable_x64(False):
+        outcomes = [c15.run(store=tmp_path / "store", say=lambda _: None) for _ in range(2)]
+    first, second = (outcome.numbers() for outcome in outcomes)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+    assert first["centred_loss"].shape == (2, 2, 3) and np.all(first["centred_loss"][1] <= 1.0 + 1e-5)
+    np.testing.assert_allclose(first["raw_line_end"].T, first["raw_loss"][1], rtol=1e-5)
+    assert np.ptp(first["scales_loss"], axis=1).max() == 0
+    np.testing.assert_allclose(first["scales_trace"], first["scales_trace_exact"], rtol=0.3)  # 60 random products
+    assert np.all(first["scales_bound"] <= first["scales_largest"] * 1.001)
+
+
+def test_second_differences_are_exact_on_parabolas_and_see_kinks():
+    t, ends = c15.PLACES, np.array([2.0, 1.0])
+    losses = np.stack([3 * (2 * t) ** 2 / 2, np.abs(t)])  # in distances 2t: curvature 3; and a kink at 0
+    found = c15.second_differences(losses, ends)
+    np.testing.assert_allclose(found, [[3, 3], [2 / (t[1] - t[0]), 0]], atol=1e-9)

@@ -1,0 +1,191 @@
+"""Verdicts from intervals, and the report: what stands in it, in both languages, and that it opens without network."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from landscape.page import Text
+from landscape.statistics import paired, ratio
+from landscape.studies import pages
+from landscape.studies.config import Config
+from landscape.studies.verdicts import Claim, Outcome, Trial, Verdict, compared, decided
+
+A, B = np.array([0.9, 0.92, 0.97, 0.95]), np.array([0.8, 0.85, 0.9, 0.81])
+
+
+def outcome(**changes):
+    claim = Claim(
+        "C0a",
+        Text("A falls & rises.", "甲先降后升。"),
+        Verdict.NOT_DECIDED,
+        Text("Between 0 <x> and 1.", "在 0 与 <y> 之间。"),
+        "line",
+        "B = 1: 20 epochs = 28760 updates",
+    )
+    whole = {
+        "preset": "C0",
+        "claims": (claim,),
+        "trials": (Trial("accuracy", "0.961", "0.950 ± 0.002", False), Trial("another", "1", "2", None)),
+        "record": {"x": np.arange(3), "slope": 2.0, "name": "digits"},
+        "comparisons": compared({"a less b": paired(A, B), "a over b": ratio(A, B)}),
+        "settings": {"equal epochs": Config(seeds=4), "diagonal net": "n = 40, d = 100 | sparse"},
+        "notes": ("B = 1: 1 of 4 runs diverged",),
+    }
+    return Outcome(**whole | changes)
+
+
+def line(record, figure):
+    figure.subplots().plot(record["x"], record["slope"] * record["x"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("report") / "new" / "folder"
+    pages.write(outcome(), {"line": line, "other": line}, found)
+    return found
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "interval, margin, verdict",
+    [
+        ((0.1, 0.3), 0.0, Verdict.SUPPORTED),
+        ((0.1, 0.3), 0.2, Verdict.NOT_DECIDED),
+        ((-0.1, 0.3), 0.0, Verdict.NOT_DECIDED),
+        ((-0.3, -0.1), 0.0, Verdict.NOT_SUPPORTED),
+        ((-0.004, 0.006), 0.01, Verdict.NOT_SUPPORTED),  # an effect of that size is excluded
+        ((-0.004, 0.016), 0.01, Verdict.NOT_DECIDED),
+        ((1.2, 1.9), 1.0, Verdict.SUPPORTED),  # a ratio
+        ((0.0, 0.0), 0.0, Verdict.NOT_DECIDED),
+    ],
+)
+def test_the_interval_decides(interval, margin, verdict):
+    assert decided(*interval, margin) is verdict
+
+
+def test_support_needs_the_corrected_p_value_too():
+    assert decided(0.1, 0.3, adjusted=0.04) is Verdict.SUPPORTED
+    assert decided(0.1, 0.3, adjusted=0.07) is Verdict.NOT_DECIDED
+    assert decided(-0.3, 0.005, 0.01, adjusted=0.9) is Verdict.NOT_SUPPORTED  # excluded, by the interval
+
+
+def test_an_interval_without_ends_decides_nothing():
+    for interval in ((0.3, 0.1), (np.nan, 0.1), (0.1, np.nan)):
+        with pytest.raises(ValueError, match="wrong order, or none"):
+            decided(*interval)
+
+
+def test_verdicts_have_words_in_both_languages():
+    words = [verdict.phrase for verdict in Verdict]
+    assert [text.en for text in words] == ["supported", "not supported", "not decided by this data"]
+    assert len({text.zh for text in words}) == 3
+
+
+def test_comparisons_are_corrected_together():
+    alone = compared({"one": paired(A, B)})[0]
+    one, two = compared({"one": paired(A, B), "two": paired(B, A)})
+    assert alone.adjusted == alone.found.p_value == one.found.p_value
+    assert one.adjusted == two.adjusted == 2 * alone.adjusted
+    exact = np.mean(A - B), one.found.lower, one.found.upper, 0.125, 0.25, one.found.effect  # all of 4 signs are equal
+    np.testing.assert_allclose(one.numbers, exact, rtol=1e-12)
+    assert compared({}) == ()
+
+
+def test_numbers_are_plain_and_complete(tmp_path):
+    numbers = outcome().numbers()
+    np.savez(tmp_path / "a.npz", **numbers)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        stored = dict(file)
+    assert stored["slope"] == 2 and stored["name"] == "digits"
+    assert stored["C0a_verdict_en"] == "not decided by this data" and stored["C0a_reason_zh"] == "在 0 与 <y> 之间。"
+    assert stored["comparisons"].tolist() == ["a less b", "a over b"]
+    np.testing.assert_array_equal(stored["compared"], [part.numbers for part in outcome().comparisons])
+    assert outcome(comparisons=()).numbers()["compared"].shape == (0, 6)
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Refuses what is not well nested; collects pictures, links and words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sources, self.words, self.languages = [], [], [], set()
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.sources += [values[name] for name in ("src", "href") if name in values]
+        self.languages.add(values.get("lang"))
+        if tag not in ("meta", "input", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_is_well_formed_and_needs_only_its_folder(folder):
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert {"line.png", "other.png"} == set(page.sources)
+    assert all((folder / name).stat().st_size > 1000 for name in page.sources)
+    assert {"en", "zh-Hans"} <= page.languages
+
+
+def test_both_reports_say_all_that_was_found(folder):
+    page = " ".join(Page((folder / "report.html").read_text(encoding="utf-8")).words)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for report in (page, text.replace("\\|", "|")):
+        for words in (
+            "A falls & rises.", "甲先降后升。", "not decided by this data", "这些数据不能判定", "Between 0 <x> and 1.",
+            "在 0 与 <y> 之间。", "20 epochs = 28760 updates", "a less b", "0.095", "0.12", "0.25", "a over b", "0.961",
+            "0.950 ± 0.002", "not comparable", "1 of 4 runs diverged", "n = 40, d = 100 | sparse", "seeds = 4",
+            "model = mlp:32", "jaxlib", "scipy", "device", "numpy",
+        ):  # fmt: skip
+            assert words in report, words
+    assert "![" in text and "](line.png)" in text
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(folder):
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 5
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
+
+
+def test_the_numbers_redraw_the_pictures(folder):
+    with np.load(folder / "record.npz", allow_pickle=False) as file:
+        assert file["x"].tolist() == [0, 1, 2] and file["comparisons"].size == 2
+
+
+def test_equal_outcomes_make_equal_files(folder, tmp_path):
+    pages.write(outcome(), {"line": line, "other": line}, tmp_path)
+    for file in folder.iterdir():
+        assert file.read_bytes() == (tmp_path / file.name).read_bytes()
+    assert {file.name for file in folder.iterdir()} == {
+        "report.html", "report.md", "record.npz", "line.png", "other.png",
+    }  # fmt: skip
+
+
+def test_nothing_to_compare_is_said(tmp_path):
+    pages.write(outcome(comparisons=(), trials=()), {"line": line}, tmp_path)
+    assert (tmp_path / "report.md").read_text(encoding="utf-8").count("None.") == 2
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="preset C0 has no picture line, which its claims name"):
+        pages.write(outcome(), {"other": line}, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be written"):
+        pages.write(outcome(), {"line": line}, tmp_path / "file" / "b")
