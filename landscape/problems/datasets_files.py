@@ -221,8 +221,8 @@ def _inputs(x: Any, name: str) -> np.ndarray:
     if x.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {x.dtype}: inputs are real numbers")
     if x.dtype.kind in "iu":
-        x = x.astype(np.float32) / np.float32(255 if x.max() > 1 else 1)
-    x = x.astype(np.float32)
+        x = np.divide(x, np.float32(255 if x.max() > 1 else 1), dtype=np.float32)
+    x = x.astype(np.float32, copy=False)
     if not np.all(np.isfinite(x)):
         sample = int(np.argwhere(~np.isfinite(x))[0][0])
         raise ValueError(f"{name}[{sample}] holds a NaN or an infinity: remove or mend that sample")
