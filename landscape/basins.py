@@ -19,7 +19,7 @@ from landscape.outcomes import Ends, Outcome
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype, parameter_count
 from landscape.process import Process
-from landscape.starts import checked_starts
+from landscape.starts import checked_problem, checked_starts
 from landscape.sweep import sweep
 
 __all__ = ["BasinMap", "Ends", "Outcome", "lyapunov", "map"]
@@ -127,29 +127,31 @@ def map(
 
     A run is checked 40 times (at each step, if there are fewer). With g the gradient, H the Hessian, H v_i = λ_i v_i
     and eps the precision's, it rests when Newton's step is small, |v_i·g| <= √eps |λ_i| (1 + |w|) for all i (or the
-    slope is below the gradient's rounding error), and what is left to go by the displacements between checks is at
-    most √eps (1 + |w|); at a saddle if min λ < -√eps max|λ|, else it has SETTLED. So it is within about √eps (1 + |w|)
-    of the minimum, or within 8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell. Before that, a
-    nudge of √eps/16 (1 + |w|) decides (the outcome keeps the place before it): a run that leaves again was ABSORBED.
-    It decides for ever: it is tried on the method as it will be, with schedules at their end and memory faded, too, for
-    64 steps of the full batch. Adam with its default eps settles nowhere at usual learning rates: what rests for now is
-    UNDECIDED (`ends.branch` still tells where), or ABSORBED once rounding holds it.
+    slope is below the gradient's rounding error), and what is left to go by the displacements between checks is at most
+    √eps (1 + |w|); at a saddle if min λ < -√eps max|λ|, else it has SETTLED. So it is within about √eps (1 + |w|) of
+    the minimum, or within 8 eps cond(H) (1 + |w|) where that is more and the precision cannot tell. Before that, a
+    nudge of √eps/16 (1 + |w|) decides (the outcome keeps the place before it): a run that leaves again was ABSORBED. It
+    decides for ever: it is tried on the method as it will be, with schedules at their end and memory faded, too, for 64
+    steps of the full batch, and so is one of eps² on the quadratic of H, where it must not grow. Adam with its default
+    eps settles nowhere at usual learning rates: what rests for now is UNDECIDED (`ends.branch` still tells where), or
+    ABSORBED once rounding holds it.
 
     Full-batch runs that do not rest go on for 576 steps, to find a cycle of up to 64 steps, motion about a saddle that
-    leaves its way out alone, or motion without a trend (UNSETTLED), and their Lyapunov exponent; see
-    `orbits.orbit`. With minibatches no cycle is looked for, and the exponent is left to `lyapunov`, for it needs
-    batches beyond the run's: a bounded run HOVERS where for the last quarter of the checks it kept its branch, and is
-    UNSETTLED where it did not, if its loss neither falls nor rises (twofold in about six checks) and it is no farther
-    from its minimum than 4 times its way between checks. All the rest is UNDECIDED, so are oscillations of more than
-    2500 steps; those of 576 to 2500 may be taken for UNSETTLED. DIVERGED means 1e6 (1 + |start|) from 0.
+    leaves its way out alone, or motion without a trend (UNSETTLED), and their Lyapunov exponent; see `orbits.orbit`.
+    Cycles with an amplitude under 2048 eps (1 + |w|) are not looked for. With minibatches no cycle is looked for, and
+    the exponent is left to `lyapunov`, for it needs batches beyond the run's: a bounded run HOVERS where for the last
+    quarter of the checks it kept its branch, and is UNSETTLED where it did not, if its loss neither falls nor rises
+    (twofold in about six checks) and it is no farther from its minimum than 4 times its way between checks. All the
+    rest is UNDECIDED, so are oscillations of more than 2500 steps; those of 576 to 2500 may be taken for UNSETTLED.
+    DIVERGED means 1e6 (1 + |start|) from 0.
 
     Raises as `landscape.descent.run` does, and ValueError above 16 parameters, or for a catalogue of another problem,
     of saddles alone, or with valleys. Cost: the runs, plus 40 Hessians each, and for blocks with runs that do not rest
-    about 1500 full-batch steps; with optimizers that count or remember more than momentum, 64 steps a check for blocks
-    in which a run has come to rest.
+    about 1500 full-batch steps; with optimizers that count or remember more than momentum, 128 steps a check for
+    blocks in which a run has come to rest.
     """
     checked_size(problem)
-    checked_count("steps", steps)
+    checked_count("steps", steps, most=descent.MOST)
     minima = _minima(problem, catalogue) if catalogue is not None else {}
     starts, _ = checked_starts(problem, starts)
     points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, (), draw)
@@ -229,7 +231,8 @@ def lyapunov(
     every step of reshuffled minibatches.
     Source: Benettin, Galgani, Giorgilli, Strelcyn, Meccanica 15 (1980) 9-20.
     """
-    checked_count("steps", steps)
+    checked_problem(problem)
+    checked_count("steps", steps, most=descent.MOST)
     checked_count("windows", windows, 2, why=": its spread is the standard error")
     starts, _ = checked_starts(problem, starts)
     points, method, hyper = descent.prepared(problem, starts, optimizer, hyper, batch_size, (), draw)
@@ -297,6 +300,7 @@ def _exponent(state: Any, problem: Problem, hyper: dict, steps: Any, windows: An
 
 def checked_size(problem: Problem) -> None:
     """Raise unless the problem is small enough for a Hessian at each check."""
+    checked_problem(problem)
     size = parameter_count(problem.reference)
     if size > LARGEST:
         raise ValueError(

@@ -124,6 +124,8 @@ class Study:
     store: Path | None = None
     """A folder that keeps everything as it is done: the same command goes on from there after any interruption."""
     config: Annotated[Config, tyro.conf.OmitArgPrefixes] = Config()
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Names of the options on the command line: one that is given its default value is given all the same."""
 
     def run(self) -> int:
         """Print the table of results, or the verdicts; return the exit code."""
@@ -149,6 +151,8 @@ class Study:
     def _batch_size(self) -> int:
         from landscape.studies import batch_size
 
+        if self.store:
+            check_folder(self.store, "--store")
         found = batch_size.run(self.config, store=self.store, progress=sys.stderr.isatty(), say=_tell)
         print(found.table())
         if self.store:
@@ -162,6 +166,8 @@ class Study:
         given = self._given(name, preset.run)
         out = self.out or Path(f"study_{name}")
         check_folder(out)
+        if self.store:
+            check_folder(self.store, "--store")
         from landscape.studies import pages
 
         outcome = preset.run(self.full, store=self.store, progress=sys.stderr.isatty(), say=_tell, **given)
@@ -172,16 +178,16 @@ class Study:
 
     def _given(self, name: str, run: Callable[..., Any]) -> dict[str, Any]:
         """What of the configuration was given, and the preset takes; raises ValueError where it does not take it."""
-        changed = {
+        given = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(Config)
-            if getattr(self.config, field.name) != getattr(Config(), field.name)
+            if field.name in self.given or getattr(self.config, field.name) != getattr(Config(), field.name)
         }
-        wrong = sorted(changed.keys() - inspect.signature(run).parameters.keys())
+        wrong = sorted(given.keys() - inspect.signature(run).parameters.keys())
         if wrong:
             options = ", ".join(f"--{option.replace('_', '-')}" for option in wrong)
             raise ValueError(f"preset {name} settles {options} itself: leave that out, or run study batch-size")
-        return changed
+        return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +226,12 @@ COMMANDS: dict[str, Callable[..., Gallery | Diagnose | Study | Audit]] = {
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command that `args` (default: the command line) names; return the exit code."""
     description = "A loss-landscape explorer: surfaces, critical points, runs and basins."
-    return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="landscape", description=description, args=args).run()
+    words = sys.argv[1:] if args is None else args
+    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="landscape", description=description, args=words)
+    if isinstance(command, Study):
+        options = (word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--"))
+        command = dataclasses.replace(command, given=frozenset(option.removeprefix("no_") for option in options))
+    return command.run()
 
 
 def make_figures(scripts: Sequence[Path], out: Path) -> int:

@@ -7,7 +7,6 @@ mean over its own samples. Batches may be drawn independently at each step inste
 
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 import optax
 
 from landscape.loops import by_reciprocals, repeat
+from landscape.optimizers import arguments
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype
 from landscape.process import Process
@@ -30,6 +30,7 @@ Optimizer = Callable[..., optax.GradientTransformation]
 OBSERVABLES = ("params", "loss", "gradient_norm")
 DRAWS = ("reshuffled", "without replacement", "with replacement")
 RANKED = 64  # samples up to which counting ranks is a cheaper permutation than sorting
+MOST = 2**31 - 1  # steps that an optimizer's count can hold
 PACKED = 2048  # samples up to which a place and 21 random bits or more are one word
 
 
@@ -151,6 +152,8 @@ def run(
     unlike the problem's point. What only diverges is allowed: any learning rate, any momentum, 1 and more and negative
     ones too.
     """
+    if isinstance(observe, str) or not np.iterable(observe):
+        raise ValueError(f"observe is {observe!r:.60}: give a tuple of names, such as ('params', 'loss')")
     unknown = [name for name in observe if name not in OBSERVABLES]
     if unknown:
         raise ValueError(f"observe has {unknown}: choose from {', '.join(OBSERVABLES)}")
@@ -251,11 +254,11 @@ def shuffle(key: jax.Array, size: int) -> jax.Array:
         return jax.random.permutation(key, size)
     if size > RANKED:
         low = np.uint32((1 << (size - 1).bit_length()) - 1)
-        words, place = jax.random.bits(key, (size + 1,)), jnp.arange(size)
+        words, place = jax.random.bits(key, (size + 1,), jnp.uint32), jnp.arange(size)
         mask = words[size] & low
         ordered = jnp.sort((words[:size] & ~low) | (place.astype(jnp.uint32) ^ mask), stable=False)
         return ((ordered & low) ^ mask).astype(place.dtype)
-    word, place = jax.random.bits(key, (size,)), jnp.arange(size)
+    word, place = jax.random.bits(key, (size,), jnp.uint32), jnp.arange(size)
     earlier = (word[None, :] < word[:, None]) | ((word[None, :] == word[:, None]) & (place[None, :] < place[:, None]))
     return jnp.sum(earlier, axis=1)
 
@@ -271,7 +274,7 @@ def drawn(key: jax.Array, count: int, size: int) -> jax.Array:
     if size <= RANKED:
         return shuffle(key, size)[:count]
     place = jnp.arange(count)
-    words = jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i)))(place)
+    words = jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i), dtype=jnp.uint32))(place)
     other = place + (words % (size - place).astype(jnp.uint32)).astype(place.dtype)
 
     def step(i: jax.Array, carry: tuple) -> tuple:
@@ -320,14 +323,21 @@ def _draws(update: Callable, moving: tuple, start: Any, stop: Any, problem: Prob
     def step(number: jax.Array, moving: tuple) -> tuple:
         own = jax.random.fold_in(key, number)
         replaced = method.draw == "with replacement"
-        indices = jax.random.randint(own, (count,), 0, problem.size) if replaced else drawn(own, count, problem.size)
+        indices = (
+            jax.random.randint(own, (count,), 0, problem.size, jnp.int32)
+            if replaced
+            else drawn(own, count, problem.size)
+        )
         return update(moving, take(problem.data, indices))
 
     return jax.lax.fori_loop(start, stop, step, moving)
 
 
 def _optimizer(method: Method, hyper: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-    return optax.with_extra_args_support(method.optimizer(**hyper, **dict(method.options)))
+    made: Any = method.optimizer(**hyper, **dict(method.options))
+    if not hasattr(made, "init") or not hasattr(made, "update"):
+        raise TypeError(f"optimizer makes {made!r:.60}: give a factory of optax's transformations, such as optax.sgd")
+    return optax.with_extra_args_support(made)
 
 
 def _halves(memory: PyTree, method: Method) -> tuple[PyTree, PyTree]:
@@ -352,7 +362,7 @@ def _is_key(leaf: Any) -> bool:
 
 def _own_key(leaf: jax.Array, key: jax.Array) -> jax.Array:
     """The optimizer's key with the lane's folded in."""
-    word = jax.random.bits(key)
+    word = jax.random.bits(key, dtype=jnp.uint32)
     return jax.random.fold_in(leaf, word)
 
 
@@ -390,8 +400,9 @@ def _two_lanes(method: Method, problem: Problem, hyper: dict[str, Any]) -> PyTre
 
 def checked_steps(steps: int, observe_at: Any) -> tuple[int, ...]:
     """The steps to observe, increasing; raises unless they and `steps` make sense."""
-    checked_count("steps", steps)
-    if not np.iterable(observe_at) or not all(isinstance(step, int | np.integer) for step in observe_at):
+    checked_count("steps", steps, most=MOST)
+    whole = lambda step: isinstance(step, int | np.integer) and not isinstance(step, bool)  # noqa: E731
+    if not np.iterable(observe_at) or not all(map(whole, observe_at)):
         raise ValueError(f"observe_at is {observe_at!r:.60}: give whole numbers, the steps to look at")
     watched = tuple(sorted({int(step) for step in observe_at}))
     if watched and not 0 <= watched[0] <= watched[-1] <= steps:
@@ -426,7 +437,7 @@ def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype
     if not isinstance(hyper, dict):
         raise TypeError(f"hyper is {hyper!r:.60}: give a dict, such as {{'learning_rate': 0.1}}")
     name = getattr(optimizer, "__name__", str(optimizer))
-    parameters = inspect.signature(optimizer).parameters
+    parameters = arguments("optimizer", optimizer)
     for given in hyper:
         if given not in parameters:
             near = difflib.get_close_matches(given, parameters, n=1, cutoff=0.0)[0]
@@ -448,10 +459,15 @@ def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype
     for given, value in hyper.items():
         bounded = given == "learning_rate" or (ours and given in RANGES)
         whole = isinstance(value, int | np.integer) and given != "learning_rate"
+        if value is None and given == "learning_rate":
+            raise ValueError("learning_rate is None: give a number, an array of one for each lane, or a schedule")
         if value is None or callable(value) or (isinstance(value, bool) and not bounded):
             options.append((given, value))
             continue
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            array = np.asarray(None)
         if array.dtype.kind not in "fiu" or array.shape not in ((), (lanes,)):
             raise ValueError(
                 f"{given} is {value!r:.60}: give one number, or an array of one number for each of {lanes} lanes"

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +67,7 @@ def preset(name: str, learning_rate: Any, **hyper: Any) -> dict[str, Any]:
     With `batch_size=` beside them, "gd" is SGD. `hyper` adds to the preset's own arguments, or replaces them; numbers
     may be arrays, one a lane. Everything else is optax's default.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"name is {name!r}: give one of {', '.join(PRESETS)}")
     optimizer, own = PRESETS[name]
     return {"optimizer": optimizer, "hyper": {"learning_rate": learning_rate} | own | hyper}
@@ -83,7 +83,14 @@ def warm_up(count: jax.Array, warm_up_steps: Any) -> jax.Array:
     return jnp.minimum(1, (count + 1) / warm_up_steps)
 
 
-@functools.cache
+def arguments(name: str, function: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function that is the argument `name`; raises TypeError where they cannot be told."""
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # many built-in functions and classes
+        raise TypeError(f"{name} is {function!r:.60}, which does not tell its arguments: wrap it in a def") from None
+
+
 def scheduled(optimizer: Any, schedule: Any) -> Callable[..., optax.GradientTransformation]:
     """A factory of `optimizer` whose updates are times schedule(count, ...), with the schedule's arguments beside its
     own: `optimizer=scheduled(optax.adam, warm_up), hyper={"learning_rate": 0.01, "warm_up_steps": 100.0}`.
@@ -94,10 +101,15 @@ def scheduled(optimizer: Any, schedule: Any) -> Callable[..., optax.GradientTran
     """
     if not callable(optimizer):
         raise TypeError(f"optimizer is {optimizer!r:.60}: give the factory itself, such as optax.sgd")
-    if not callable(schedule) or not inspect.signature(schedule).parameters:
+    if not callable(schedule) or not arguments("schedule", schedule):
         raise TypeError(f"schedule is {schedule!r:.60}: give a function of the count of updates, such as warm_up")
-    theirs = inspect.signature(optimizer).parameters
-    own = list(inspect.signature(schedule).parameters.values())[1:]
+    return _scheduled(optimizer, schedule)
+
+
+@functools.cache
+def _scheduled(optimizer: Any, schedule: Any) -> Callable[..., optax.GradientTransformation]:
+    theirs = arguments("optimizer", optimizer)
+    own = list(arguments("schedule", schedule).values())[1:]
     twice = [parameter.name for parameter in own if parameter.name in theirs]
     if twice:
         raise ValueError(f"the schedule and the optimizer both take {', '.join(twice)}: rename the schedule's")

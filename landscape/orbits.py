@@ -25,6 +25,8 @@ class Orbit(NamedTuple):
     first: Any  # farthest from the orbit's first point in the first half
     second: Any  # farthest from `middle` in the second half
     whole: Any  # farthest from the orbit's first point
+    early: Any  # farthest from `centre` in the first window
+    late: Any  # and in the last one
     aside: Any  # farthest along the way out of a saddle
     period: Any  # least p in 2..64 after which it is back to rounding, having left; else 0
     total: Any  # sum of the windows' log growths of the tangent, but for the first window's
@@ -32,7 +34,14 @@ class Orbit(NamedTuple):
 
 
 def orbit(
-    state: Any, problem: Problem, hyper: dict, static: descent.Method, outward: PyTree, windows: Any, wanted: Any = True
+    state: Any,
+    problem: Problem,
+    hyper: dict,
+    static: descent.Method,
+    centre: PyTree,
+    outward: PyTree,
+    windows: Any,
+    wanted: Any = True,
 ) -> Orbit:
     """The full-batch orbit from a state of `descent`, for 1 + `windows` windows; none where it is not `wanted`."""
     origin = state[0].params
@@ -48,6 +57,7 @@ def orbit(
         distance = optax.tree.norm(path)
         whole, late = jnp.maximum(found.whole, distance), 2 * window > windows
         back = (found.period == 0) & (distance <= tolerance) & (whole > 8 * tolerance) & (window == 0) & (i > 0)
+        offset = optax.tree.norm(optax.tree.sub(params, centre))
         from_middle = optax.tree.norm(optax.tree.sub(params, found.middle))
         found = found._replace(
             state=state,
@@ -56,6 +66,8 @@ def orbit(
             first=jnp.where(late, found.first, whole),
             second=jnp.where(late, jnp.maximum(found.second, from_middle), 0),
             whole=whole,
+            early=jnp.where(window == 0, jnp.maximum(found.early, offset), found.early),
+            late=jnp.where(window == windows, jnp.maximum(found.late, offset), 0),
             aside=jnp.maximum(found.aside, jnp.abs(optax.tree.vdot(outward, path))),
             period=jnp.where(back, i + 1, found.period),
         )
@@ -67,7 +79,7 @@ def orbit(
         log = jnp.where(number > 0, log, 0)  # in the first one the tangent finds its direction
         return number + 1, found._replace(total=found.total + log, squares=found.squares + log**2)
 
-    begin = Orbit(state, tangent_of(state), origin, none, none, none, none, jnp.int32(0), none, none)
+    begin = Orbit(state, tangent_of(state), origin, none, none, none, none, none, none, jnp.int32(0), none, none)
     return jax.lax.while_loop(lambda carry: (carry[0] <= windows) & wanted, window, (jnp.int32(0), begin))[1]
 
 
@@ -87,23 +99,73 @@ def ages(state: Any) -> bool:
     return not all(isinstance(node, optax.TraceState) for node in nodes)
 
 
+def alone(state: Any, number: Any, problem: Problem, hyper: dict, static: descent.Method) -> jax.Array:
+    """How far one more step of the full batch leads: checks are an even number of steps apart, as cycles of two are."""
+    after, _ = descent.advance(state, number, number + 1, problem, hyper, static=static._replace(batch_size=None))
+    return optax.tree.norm(optax.tree.sub(after.params, state[0].params))
+
+
 def stays(
-    state: Any, place: PyTree, pushed: PyTree, allowed: Any, problem: Problem, hyper: dict, static: Any, wanted: Any
+    state: Any,
+    place: PyTree,
+    pushed: PyTree,
+    allowed: Any,
+    at: Any,
+    problem: Problem,
+    hyper: dict,
+    static: Any,
+    wanted: Any,
 ) -> jax.Array:
-    """Whether a run of the method as it is in the end, from `pushed`, is within `allowed` of `place` 64 steps later.
+    """Whether the method as it is in the end stays at `place`, where `at` is the loss's curvature.
+
+    From `pushed` it must be within `allowed` of `place` after 63 and 64 steps: cycles of two steps would pass at even
+    ones. And the minimum must be stable to first order: a nudge of eps², far below any eps that an optimizer adds to
+    its gradients' squares, must not grow on the quadratic loss that `at` is, in coordinates that begin at `place`.
+    Methods that move at 0 by a memory of places, such as an average of the parameters, have no such coordinates.
 
     Only where it is `wanted`, else True. With minibatches it is the full batch that decides.
     """
     static = static._replace(batch_size=None)
     lane, counts = _aged((state[0]._replace(params=place), state[1]), problem, hyper, static)
 
-    def step(carry: tuple) -> tuple:
-        number, state = carry
-        return number + 1, descent.advance(state, 0, 1, problem, hyper, static=static)
+    def later(begin: tuple, of: Problem, steps: int) -> tuple[tuple, list[PyTree]]:
+        """The state after so many steps, and the parameters at the last two."""
 
-    begin = jnp.int32(0), (lane._replace(params=pushed), counts)
-    _, (end, _) = jax.lax.while_loop(lambda carry: (carry[0] < LONGEST) & wanted, step, begin)
-    return ~wanted | (optax.tree.norm(optax.tree.sub(end.params, place)) <= allowed)
+        def step(carry: tuple) -> tuple:
+            number, state, _ = carry
+            return number + 1, descent.advance(state, 0, 1, of, hyper, static=static), state[0].params
+
+        carry = jnp.int32(0), begin, begin[0].params
+        _, end, before = jax.lax.while_loop(lambda carry: (carry[0] < steps) & wanted, step, carry)
+        return end, [before, end[0].params]
+
+    _, ends = later((lane._replace(params=pushed), counts), problem, LONGEST)
+    back = _farthest([optax.tree.sub(end, place) for end in ends]) <= allowed
+
+    zero = optax.tree.zeros_like(place)
+    still = dataclasses.replace(problem, loss=_still)
+    moved = descent.advance((lane._replace(params=zero), counts), 0, 1, still, hyper, static=static)[0].params
+    flat = jnp.abs(at.eigenvalues) <= jnp.sqrt(jnp.finfo(allowed.dtype).eps) * jnp.max(jnp.abs(at.eigenvalues))
+    eigenvalues = jnp.where(flat, 0, at.eigenvalues)
+
+    def quadratic(params: PyTree, data: Any) -> jax.Array:
+        del data
+        along = [optax.tree.vdot(direction, params) for direction in at.directions]
+        return sum(e * a**2 for e, a in zip(eigenvalues, along, strict=True)) / 2
+
+    of = dataclasses.replace(problem, loss=quadratic)
+    begin = optax.tree.scale(jnp.finfo(allowed.dtype).eps ** 2, at.generic)
+    half, early = later((lane._replace(params=begin), counts), of, LONGEST // 2)
+    _, late = later(half, of, LONGEST // 2)
+    first, middle, last = _farthest([begin]), _farthest(early), _farthest(late)
+    # Momentum may grow a hundredfold before it falls; what grew more and falls is no longer small.
+    before = jnp.where(middle <= 100 * first, jnp.maximum(first, middle), first)
+    stable = last <= (1 + 1e-5) * before
+    return ~wanted | (back & (stable | (optax.tree.norm(moved) > 0)))
+
+
+def _farthest(points: list[PyTree]) -> jax.Array:
+    return jnp.max(jnp.stack([jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(p)])) for p in points]))
 
 
 def _aged(state: Any, problem: Problem, hyper: dict, static: descent.Method) -> Any:
@@ -127,11 +189,17 @@ def _still(params: PyTree, data: Any) -> jax.Array:
 
 
 def _faded(now: jax.Array, after: jax.Array, later: jax.Array) -> jax.Array:
-    """The limit, 0, of a leaf that falls from step to step by the same factor; else what it is."""
+    """The limit, 0, of a leaf that falls from step to step by the same factor; else what it is.
+
+    An average of the parameters next to its limit barely changes, and by another factor than that of its size.
+    """
     if not is_float(now):
         return now
-    fades = (jnp.abs(after) < jnp.abs(now)) & (jnp.abs(after**2 - now * later) <= 1e-3 * after**2)
-    return jnp.where(fades, 0, now)
+    eps, change = jnp.finfo(now.dtype).eps, now - after
+    ratio = after / jnp.where(now == 0, 1, now)
+    falls = jnp.abs(ratio) < 1 - max(1e-6, 256 * float(eps))
+    same = jnp.abs(later - ratio * after) <= 1e-3 * jnp.abs(change) + 2 * eps * jnp.abs(now)
+    return jnp.where(falls & same, 0, now)
 
 
 def tangent_of(state: Any) -> list[jax.Array]:

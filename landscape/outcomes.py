@@ -8,7 +8,7 @@ import optax
 
 from landscape import descent, hessian, smallmatrix
 from landscape.codes import Coded
-from landscape.orbits import Orbit, ages, growth, orbit, stays, where
+from landscape.orbits import Orbit, ages, alone, growth, orbit, stays, where
 from landscape.problem import Problem
 from landscape.process import CHECKS
 
@@ -25,7 +25,8 @@ class Outcome(Coded):
 
     SETTLED = (
         0,
-        "It rests at a minimum, and will for ever: gradient and displacement are below tolerance, a nudge fades.",
+        "It rests at a minimum, and will for ever: gradient and displacement are below tolerance, a nudge does not "
+        "grow, nor will it once schedules have run out and memory has faded.",
     )
     SADDLE = 1, "It rests at a saddle, or circles one without moving along the way out: a perturbation would free it."
     CYCLE = 2, "It repeats itself with the `period` found, 2 to 64 steps: a smaller learning rate would settle it."
@@ -149,7 +150,8 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     A run that rests at no saddle is nudged, √eps/16 (1 + |w|) along all eigenvectors alike (1e-9 in float64). `TRIAL`
     steps later it is back, within the nudge and twice what it had left to go, and has SETTLED, if the method as it is
     in the end (`orbits.stays`) comes back too. Or it is not: then it was ABSORBED where only rounding had held it, and
-    else it had not come to rest, or not for ever, and goes on from where the nudge has led.
+    else it had not come to rest, or not for ever, and goes on from where the nudge has led. With methods that age one
+    step more tells whether it rests: two steps apart, a cycle of two is at the same place.
     """
     watched, params, step = state[0], state[0].run.params, jnp.int32(step)
     running = watched.run, state[1]
@@ -157,15 +159,16 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
     nudge = jnp.sqrt(jnp.finfo(size.dtype).eps) / 16 * (1 + size)
     at = curvature(problem, params)
     near, on_trial, saddle = _near(at, size), watched.trial > 0, _has_way_out(at)
-    left = _left(moved, watched.moved, size)
-    at_rest = near & (left <= 16 * nudge) & ~on_trial
+    left, rounding = _left(moved, watched.moved, size), 8 * jnp.finfo(size.dtype).eps * (1 + size)
+    one = alone(running, step, problem, hyper, static) if ages(running) else jnp.zeros_like(moved)
+    at_rest = near & (left <= 16 * nudge) & (one <= nudge + 2 * left) & ~on_trial
     begins = at_rest & ~saddle
     judged = on_trial & (step - watched.trial >= TRIAL)
     back = near & (moved <= watched.allowed)
     if ages(running):
         again = optax.tree.add_scale(watched.before, nudge, at.generic)
-        options = problem, hyper, static, judged & back
-        back &= stays(running, watched.before, again, watched.allowed, *options)
+        way = jnp.maximum(watched.allowed, rounding + optax.tree.norm(optax.tree.sub(again, watched.before)))
+        back &= stays(running, watched.before, again, way, at, problem, hyper, static, judged & back)
     settled, absorbed = judged & back, judged & ~back & watched.held
     ended = settled | absorbed
     diverged = ~(size <= RADIUS * watched.reach) & ~on_trial
@@ -180,8 +183,10 @@ def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: Any) 
         diverged=diverged,
         absorbed=absorbed,
         trial=jnp.where(begins, step, jnp.where(judged & ~ended, 0, watched.trial)),
-        held=jnp.where(begins, moved <= 8 * jnp.finfo(size.dtype).eps * (1 + size), watched.held),
-        allowed=jnp.where(begins, nudge + 2 * left, watched.allowed),
+        held=jnp.where(begins, jnp.maximum(moved, one) <= rounding, watched.held),
+        allowed=jnp.where(
+            begins, optax.tree.norm(optax.tree.sub(pushed, params)) + rounding + 2 * left, watched.allowed
+        ),
         steps=jnp.where(on_trial, watched.trial, step),
         branch=branch,
         checks=watched.checks + 1,
@@ -203,7 +208,7 @@ def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method)
     nearby = _newton(problem, params)
     centre, offset = curvature(problem, nearby), optax.tree.sub(params, nearby)
     if static.batch_size is None:
-        found = orbit((watched.run, counts), problem, hyper, static, centre.outward, WINDOWS, ~known)
+        found = orbit((watched.run, counts), problem, hyper, static, nearby, centre.outward, WINDOWS, ~known)
         period, exponent = found.period, growth(found.total, found.squares, WINDOWS)
         moving = _moving(found, exponent, centre, offset, optax.tree.norm(params))
     else:
@@ -243,13 +248,15 @@ def _moving(found: Orbit, exponent: tuple, centre: Curvature, offset: PyTree, si
 
     A cycle: back after a period, and no chaos. Without a trend: it moves, no farther in the whole orbit than in its
     first half (by a third), in the second about as far, and not far from a minimum, where it may be at the turn of a
-    long oscillation.
+    long oscillation, nor, without chaos, nearing it (by 5 %).
     """
-    cycle = (found.period > 0) & ~(exponent[0] > 3 * exponent[1] + 1e-3)
+    chaos = exponent[0] > 3 * exponent[1] + 1e-3
+    cycle = (found.period > 0) & ~chaos
     moves = found.whole > 256 * jnp.finfo(size.dtype).eps * (1 + size)
     trendless = moves & (found.first >= 0.75 * found.whole) & (found.second >= 0.5 * found.first)
     at_minimum = _near(centre, size) & ~_has_way_out(centre)
-    trendless &= ~(at_minimum & (optax.tree.norm(offset) > DRIFT * found.whole))
+    nears = ~chaos & (found.late < 0.95 * found.early)
+    trendless &= ~(at_minimum & (nears | (optax.tree.norm(offset) > DRIFT * found.whole)))
     outcomes = [Outcome.SADDLE, Outcome.CYCLE, Outcome.UNSETTLED]
     at_saddle = _at_saddle(centre, offset, found.whole, found.aside, size)
     return jnp.select([at_saddle, cycle, trendless], outcomes, Outcome.UNDECIDED)

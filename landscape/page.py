@@ -51,14 +51,17 @@ class Caption:
         return Caption(**{field.name: getattr(self, field.name).fill(values) for field in dataclasses.fields(self)})
 
 
-def check_folder(folder: Path) -> None:
-    """Create `folder` if need be; raise ValueError, in one sentence, if no file can be written into it."""
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Create `folder` if need be; raise ValueError, in one sentence, if no file can be written into it.
+
+    `option`, the one that named it, begins the sentence.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ValueError(f"--out {str(folder)!r} cannot be written ({reason}): name a folder that can") from None
+        raise ValueError(f"{option} {str(folder)!r} cannot be written ({reason}): name a folder that can") from None
 
 
 def write_caption(path: Path, caption: Caption) -> None:

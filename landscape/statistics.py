@@ -10,6 +10,9 @@ import numpy as np
 
 from landscape.estimate import Estimate, from_samples
 
+RESOLUTION = 1e-6  # relative: what results in single precision can hardly tell apart counts as equal
+EXACT = 50  # pairs, up to which the test's distribution is exact
+
 
 class Paired(NamedTuple):
     """a - b over pairs."""
@@ -38,9 +41,11 @@ def paired(a: Any, b: Any, level: float = 0.95) -> Paired:
 
         mean(d) -+ t_{n-1} s / sqrt(n),   d_z = mean(d) / s,   s^2 = sum (d - mean(d))^2 / (n - 1)
 
-    The p-value is that of Wilcoxon's signed-rank test: exact where no |d| are equal and none is 0 (up to 50 pairs; with
-    ties up to 13), else by its normal limit. The least that n pairs can give is 2^(1-n). Where all d are 0 it is 1; d_z
-    is infinite where all d are equal and not 0.
+    The p-value is that of Wilcoxon's signed-rank test without pairs that do not differ: of all 2^n patterns of signs,
+    the share whose sum of ranks lies as far from the middle, exact, with ties too, up to `EXACT` pairs, else by its
+    normal limit. The least that n pairs can give is 2^(1-n). Where all d are 0 it is 1; d_z is infinite where all d are
+    equal and not 0. Equal, tied and 0 are what differs by at most `RESOLUTION` times the largest |a| or |b|: accuracies
+    are fractions in single precision, whose differences must not be ranked by their rounding.
 
     Raises ValueError, in one sentence, for unequal lengths, fewer than 2 pairs, and what is not finite: leave out a
     run that diverged, with its partner, and say how many there were.
@@ -48,21 +53,8 @@ def paired(a: Any, b: Any, level: float = 0.95) -> Paired:
     Source: Wilcoxon, Biometrics Bulletin 1 (1945) 80-83; Cohen, Statistical Power Analysis (1988) eq. (2.3.5).
     """
     first, second = _sample(a, "a"), _sample(b, "b")
-    if len(first) != len(second):
-        raise ValueError(f"a has {len(first)} runs and b {len(second)}: a pair is one of each, so give equally many")
-    differences = first - second
-    mean = from_samples(differences)
-    lower, upper = mean.interval(level, len(differences) - 1)
-    spread = float(np.std(differences, ddof=1))
-    effect = float(mean.mean / spread) if spread else float(np.sign(mean.mean) * np.inf) if mean.mean else 0.0
-    return Paired(
-        Estimate(float(mean.mean), float(mean.standard_error)),
-        float(lower),
-        float(upper),
-        _signed_rank(differences),
-        effect,
-        len(differences),
-    )
+    _paired_off(first, second)
+    return _compared(first - second, RESOLUTION * float(max(np.abs(first).max(), np.abs(second).max())), level)
 
 
 def ratio(a: Any, b: Any, level: float = 0.95) -> Ratio:
@@ -73,7 +65,9 @@ def ratio(a: Any, b: Any, level: float = 0.95) -> Ratio:
     for values, name in ((a, "a"), (b, "b")):
         if np.any(np.asarray(values) <= 0):
             raise ValueError(f"{name} holds {np.min(values)}: a ratio of geometric means needs numbers above 0")
-    found = paired(np.log(a), np.log(b), level)
+    first, second = _sample(a, "a"), _sample(b, "b")
+    _paired_off(first, second)
+    found = _compared(np.log(first) - np.log(second), RESOLUTION, level)
     middle, lower, upper = (float(np.exp(value)) for value in (found.difference.mean, found.lower, found.upper))
     return Ratio(middle, lower, upper, found.p_value, found.effect, found.pairs)
 
@@ -114,7 +108,43 @@ def _sample(values: Any, argument: str) -> np.ndarray:
     return found
 
 
-def _signed_rank(differences: np.ndarray) -> float:
-    from scipy import stats  # takes a third of a second, which a command that only asks for help has not
+def _paired_off(first: np.ndarray, second: np.ndarray) -> None:
+    if len(first) != len(second):
+        raise ValueError(f"a has {len(first)} runs and b {len(second)}: a pair is one of each, so give equally many")
 
-    return float(stats.wilcoxon(differences).pvalue) if np.any(differences) else 1.0
+
+def _compared(differences: np.ndarray, resolution: float, level: float) -> Paired:
+    differences = np.where(np.abs(differences) <= resolution, 0, differences)
+    mean = from_samples(differences)
+    lower, upper = mean.interval(level, len(differences) - 1)
+    spread = float(np.std(differences, ddof=1)) if np.ptp(differences) > resolution else 0.0
+    effect = float(mean.mean / spread) if spread else float(np.sign(mean.mean) * np.inf) if mean.mean else 0.0
+    return Paired(
+        Estimate(float(mean.mean), float(mean.standard_error)),
+        float(lower),
+        float(upper),
+        _signed_rank(differences[differences != 0], resolution),
+        effect,
+        len(differences),
+    )
+
+
+def _signed_rank(differences: np.ndarray, resolution: float) -> float:
+    """Wilcoxon's two-sided p-value of differences (n,) that are not 0."""
+    if len(differences) > EXACT:
+        from scipy import stats  # takes a third of a second, which a command that only asks for help has not
+
+        return float(stats.wilcoxon(differences).pvalue)
+    size = np.abs(differences)
+    order = np.argsort(size)
+    group = np.concatenate([[0], np.cumsum(np.diff(size[order]) > resolution)])[: len(size)]
+    # Twice the mean rank of each group of ties: a whole number, so that sums are too.
+    ranks = np.searchsorted(group, group) + np.searchsorted(group, group, side="right") + 1
+    total = int(ranks.sum())
+    chances = np.zeros(total + 1)  # of every sum of the ranks of positive differences, all patterns being alike
+    chances[0] = 1
+    for rank in ranks:
+        chances[rank:] = chances[rank:] / 2 + chances[: total + 1 - rank] / 2
+        chances[:rank] /= 2
+    far = np.abs(2 * np.arange(total + 1) - total)
+    return float(min(1.0, np.sum(chances[far >= far[ranks[differences[order] > 0].sum()]])))

@@ -143,8 +143,8 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if late:
-        handler(*late[0])
+        if late:  # the error of a body that raised is the context of what this raises
+            handler(*late[0])
 
 
 def _names(tree: PyTree) -> list[str]:

@@ -32,17 +32,12 @@ CAPTION = Caption(
         "之处，此时大批量只做了 {last_updates} 次更新，而 B = {first} 做了 {first_updates} 次。",
     ),
     caveat=Text(
-        "The margin of {margin:.0%} and the comparison that decides (smallest against largest batch) were fixed "
-        "before the data were seen; net, learning rate and number of epochs are the defaults of `landscape study`. "
-        "The number of updates was raised after a first try with 2000, which are {early:.1f} epochs at B = {first}: "
-        "there the smallest batch, noisy at this learning rate, was below all others, as (c) shows, which is the "
-        "claim's contrary too. p-values are Wilcoxon's, corrected by Holm's method for {comparisons.size} "
+        "{C12b_caveat_en} 2000 updates are {early:.1f} epochs at B = {first}: there (c) shows the claim's contrary "
+        "too. p-values are Wilcoxon's, corrected by Holm's method for {comparisons.size} "
         "comparisons. In samples, equal updates favour large batches: {last_epochs:.0f} epochs at B = {last}, "
         "{first_epochs:.0f} at B = {first}. One learning rate for all is the chapter's setting; figure 38 tunes it "
         "for each batch size.",
-        "{margin:.0%} 的界限和起判定作用的比较（最小批量对最大批量）在看到数据之前就已确定；网络、学习率和回合数是 "
-        "`landscape study` 的默认值。更新次数是在先试过 2000 次之后调高的：2000 次在 B = {first} 时只有 {early:.1f} 个"
-        "回合，那时最小的批量在这个学习率下噪声很大，准确率低于所有其他批量，见 (c)，这也与上述说法相反。p 值来自 "
+        "{C12b_caveat_zh}2000 次在 B = {first} 时只有 {early:.1f} 个回合，见 (c)，这也与上述说法相反。p 值来自 "
         "Wilcoxon 检验，并按 Holm 方法对 {comparisons.size} 个比较作了校正。按样本数计，相同更新次数有利于大批量：B = "
         "{last} 时为 {last_epochs:.0f} 个回合，B = {first} 时为 {first_epochs:.0f} 个。所有批量用同一个学习率是书上的"
         "设定；图 38 为每个批量大小分别调整学习率。",

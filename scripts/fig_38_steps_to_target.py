@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from landscape.gallery import Caption, Text, main
 from landscape.plots import recovery
-from landscape.studies.presets import c17
+from landscape.studies.presets import c17, c17_words
 
 CAPTION = Caption(
     title=Text("Steps to a target against batch size", "达到目标所需的步数与批量大小"),
@@ -40,12 +40,8 @@ CAPTION = Caption(
         "runs do not reach it in time ({all_diverged} of them end without a finite loss); a rate at which one misses "
         "is not chosen, {left_out} batch sizes have no other and are left out of the fit. Steps are known to 3 %, the "
         "distance of two looks at the loss. Batches are drawn without replacement, which B_crit and the noise scale "
-        "leave out of account: at B = {size_last} of {samples} the noise of a batch is {share:.0%} less. Choices made "
-        "after seeing results: a first run with 8 seeds left (a, b) undecided, so there are 16 now; rates and longest "
-        "runs were narrowed about that run's best (and shifted down at B = 32, where the best then lay at the edge); "
-        "and the noise scale is judged on the runs nearest to B_crit, since along large batches it was seen to be "
-        "larger (d). Margins were set before. The same preset with other shuffles of the data had B_crit = 33 [29, "
-        "38] and was off by 19 % at most: (a, b) lies at the limit of what 16 seeds decide, --full has 32. An older "
+        "leave out of account: at B = {size_last} of {samples} the noise of a batch is {share:.0%} less. Margins were "
+        "set before. {C17b_caveat_en} {C17c_caveat_en} With --full there are {full_seeds} seeds. An older "
         "trial of this project had B_crit = {old:g}, with a noise scale of {old_noise[0]:g} to {old_noise[1]:g} along "
         "training; its net, target and batch size are not on record.",
         "更新次数少，读的样本却更多：B = {size_last} 读的样本是 B = {size_first} 的 {cost:.3g} 倍。大批量时限制学习率"
@@ -53,12 +49,9 @@ CAPTION = Caption(
         "{rate_most:.3g} 时有 {unstable} 次。所有学习率合计，{all_runs} 次运行中有 {all_missed} 次没有按时达到（其中 "
         "{all_diverged} 次损失不再有限）；只要有一次运行没达到，就不选该学习率，{left_out} 种批量因此不参与拟合。步数"
         "的分辨率为 3 %，即两次查看损失的间隔。批量是无放回抽取的，而 B_crit 与噪声尺度没有计入这一点：{samples} 个样"
-        "本中取 B = {size_last} 时，批量的噪声小 {share:.0%}。看到结果之后的选择：最初用 8 个种子时 (a, b) 不能判定，"
-        "因此现在用 16 个；学习率范围和最长步数收窄到那次的最佳值附近（B = 32 的最佳值因此落在边缘，又下移一次）；噪声"
-        "尺度以最接近 B_crit 的运行为准，因为已看到大批量的运行中它更大 (d)。容许的误差是事先定的。同样的设置换一组打"
-        "乱顺序，得到 B_crit = 33 [29, 38]，偏差至多 19 %：(a, b) 处在 16 个种子所能判定的边缘，--full 用 32 个。本项"
-        "目更早的一次试验得到 B_crit = {old:g}，训练中噪声尺度从 {old_noise[0]:g} 到 {old_noise[1]:g}；其网络、目标和"
-        "批量没有记录。",
+        "本中取 B = {size_last} 时，批量的噪声小 {share:.0%}。容许的误差是事先定的。"
+        "{C17b_caveat_zh}{C17c_caveat_zh}--full 用 {full_seeds} 个种子。本项目更早的一次试验得到 B_crit = {old:g}，训"
+        "练中噪声尺度从 {old_noise[0]:g} 到 {old_noise[1]:g}；其网络、目标和批量没有记录。",
     ),
 )
 
@@ -90,8 +83,9 @@ def counted(record):
         "all_runs": record["runs"].sum(),
         "left_out": int(np.sum(~record["fitted"])),
         "share": sizes[last] / samples,
-        "old": c17.CRITICAL,
-        "old_noise": np.array(c17.NOISE),
+        "full_seeds": c17.SEEDS_FULL,
+        "old": c17_words.CRITICAL,
+        "old_noise": np.array(c17_words.NOISE),
         "counts_en": f"At B = {listed} it takes {updates} updates on (geometric) average, which are {epochs} epochs",
         "counts_zh": f"B = {listed} 时平均（几何平均）需要 {updates} 次更新，即 {epochs} 个回合",
     }

@@ -290,6 +290,28 @@ def test_matched_loss_and_polish():
     assert found.tuned() == {8: (0.3, True), 72: (0.3, True)}
 
 
+def test_a_run_without_a_target_has_taken_all_its_updates():
+    for given, updates in (({"match": "updates", "updates": 7}, 7), ({"epochs": 2}, 18)):
+        runs = run(seeds=2, **given).runs[0]
+        np.testing.assert_array_equal(runs.end.status, Status.FINISHED)
+        np.testing.assert_array_equal([runs.end.steps, runs.end.before], updates)
+        assert runs.end.steps.dtype == np.int32 and runs.moments[-1] == updates
+
+
+def test_a_polish_that_begins_an_ulp_above_its_target_reaches_it(monkeypatch):
+    given = {"seeds": 5, "match": "updates", "updates": 11, "polish_rate": 0.1, "polish_updates": 300}
+    target = float(np.max(run(**given).runs[0].end.seen.train_loss))
+    judged = training._judged
+
+    def above(part, params):
+        value, accuracy = judged(part, params)
+        return value * np.float32(1 + 2**-22), accuracy
+
+    monkeypatch.setattr(training, "_judged", above)
+    found = run(**given, polish=target).runs[0].polished
+    np.testing.assert_array_equal(found.status, Status.REACHED)
+
+
 @pytest.mark.slow
 def test_a_diverged_run_is_data():
     found = run(batch_sizes=(8,), seeds=2, epochs=3, model="mlp:5:relu", learning_rates=(0.1, 1e20))
@@ -502,6 +524,14 @@ def test_the_command_killed_and_interrupted_resumes_to_the_identical_file(tmp_pa
         ({"test_share": 0.0}, "test_share is 0"),
         ({"warmup": -1.0}, "warmup is -1.0"),
         ({"model": "mlp:5:rlu"}, "activation 'rlu' is unknown: did you mean 'relu'?"),
+        (
+            {"hyper": {"learning_rate": 2.0}},
+            "hyper has 'learning_rate', which the study sets itself: give learning_rates",
+        ),
+        ({"warmup": 1.0, "hyper": {"warm_up_steps": 3.0}}, "hyper has 'warm_up_steps', which the study sets itself"),
+        ({"key": 2**70}, f"key is {2**70}: give a whole number below 2^63"),
+        ({"block": 0}, "block has 0: give whole numbers, 1 or more"),
+        ({"model": "mlp:-3"}, "widths are whole numbers with - between them"),
         ({"model": "mlp:5x"}, "widths are whole numbers with - between them"),
     ],
 )
@@ -509,6 +539,14 @@ def test_refusals_come_before_any_training(given, sentence, monkeypatch):
     monkeypatch.setattr(ensembles, "sweep", None)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         run(**given)
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(OSError, match=r"store .*notes.txt cannot be a folder \(File exists\): give"):
+        run(store=file)
+    assert file.read_text() == "mine"
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

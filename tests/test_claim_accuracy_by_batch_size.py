@@ -1,5 +1,7 @@
 """Figure 34: what is drawn is what was measured; the committed caption says what the committed record holds."""
 
+import dataclasses
+
 import claims
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from test_presets_c12 import small
 
 from landscape import page
 from landscape.plots import batch_sizes
+from landscape.studies import batch_size
 from landscape.studies.presets import c12
 
 NAME = "fig_34_accuracy_by_batch_size"
@@ -72,6 +75,15 @@ def test_the_committed_record_is_that_of_the_preset(committed):
     np.testing.assert_array_equal(committed["accuracy"][0, :, 0], committed["accuracy"][1, :, 0])  # the same runs
     verdicts = [claim.verdict.phrase.en for claim in c12.claims(committed, c12.compared(c12.differences(committed)))]
     assert verdicts == [str(committed[f"C12{part}_verdict_en"]) for part in "abc"]
+
+
+@pytest.mark.slow
+def test_the_engine_as_it_is_reproduces_a_cell(committed):
+    config = c12.configs(False, "digits", "mlp:32", int(committed["samples"]))[0]
+    seen = batch_size.run(dataclasses.replace(config, batch_sizes=(512,))).runs[0].end.seen
+    for part, name, count in ((0, "test", 359), (1, "train", 1438)):
+        off = np.rint(count * (getattr(seen, f"{name}_accuracy") - committed["accuracy"][0, part, -1]))
+        assert np.sum(off == 0) >= 14 and np.abs(off).max() <= 2  # another processor rounds otherwise
 
 
 def test_the_chapters_fall_is_seen_and_the_number_of_updates_explains_it(committed):

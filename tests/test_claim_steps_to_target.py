@@ -1,10 +1,13 @@
 """Figure 38: the committed record obeys its own law, and caption, verdicts and picture say what it holds."""
 
+import dataclasses
+
 import claims
 import numpy as np
 import pytest
 
-from landscape.studies.presets import c17
+from landscape.studies import batch_size
+from landscape.studies.presets import c17, c17_words
 from landscape.studies.verdicts import Verdict
 
 
@@ -45,10 +48,11 @@ def test_the_fit_is_near_linear_least_squares_of_the_steps(stored):
 
 
 def test_verdicts_are_those_of_the_numbers(stored):
-    law, scale = c17.claims(stored)
+    law, scale = c17_words.claims(stored)
     for claim in (law, scale):
         assert claim.verdict.phrase.en == stored[f"{claim.id}_verdict_en"]
         assert claim.reason.zh == stored[f"{claim.id}_reason_zh"]
+        assert claim.caveat.en == stored[f"{claim.id}_caveat_en"]
     within = np.log10(stored["ratio"])
     assert (scale.verdict == Verdict.SUPPORTED) == bool(np.all(np.abs(within) < 1))
     off = np.abs(stored["residuals"]) + stored["half"]
@@ -78,6 +82,14 @@ def test_caption_and_redrawing(figure, stored, tmp_path):
     assert (
         f"{stored['critical'][0]:.3g}" in caption.measured.en and str(stored["C17c_reason_zh"]) in caption.measured.zh
     )
+
+
+@pytest.mark.slow
+def test_the_engine_as_it_is_reproduces_a_cell(stored):
+    config = c17.configs()[-1]  # the largest batch, at its best rate
+    runs = batch_size.run(dataclasses.replace(config, learning_rates=(float(stored["rates"][-1]),))).runs[0]
+    logs = (np.log(runs.end.before) + np.log(runs.end.steps)) / 2
+    assert np.sum(np.abs(logs - stored["tuned_logs"][-1]) < 1e-6) >= 14  # another processor rounds otherwise
 
 
 def test_the_picture_shows_the_record(figure, stored):

@@ -1,5 +1,7 @@
 """Figure 40: each row from invented records with known answers; what is missing is said, and not counted."""
 
+import re
+
 import claims
 import numpy as np
 import pytest
@@ -46,6 +48,7 @@ def recipes():
         "recipes": np.array(["fixed rate", "LAMB"]),
         "baseline": np.array([[0.96], [0.99]]) + seeds,
         "accuracy": mean[..., None] + seeds * [1.1, 1, 1.1],
+        "together": np.array([[-0.3, -0.2], [-0.0123, 0.0021]]),
         "C17a_verdict_en": "supported",
         "C17a_verdict_zh": "得到支持",
     }
@@ -132,7 +135,13 @@ def test_rows_of_accuracy_are_the_presets_comparisons(record):
 def test_the_best_recipe_is_the_one_at_the_largest_batch(record):
     found = row(record, "large batch")
     assert "LAMB" in found["large"] and "0.9550" in found["large"] and found["small"] == "0.9600 (B = 8)"
-    assert found["verdicts"] == "supported" and "-0.005" in found["found"]
+    assert found["verdicts"] == "supported" and found["found"] == "large - small: -0.005 [-0.0123, 0.0021]"
+
+
+def test_the_chinese_caption_has_no_english_words(figure, record):
+    letters = re.sub(r"LAMB|LARS|Wilcoxon|Holm|[BpCPU]\b|ms\b|\bs\b|CPU", "", str(record["lines_zh"]))
+    assert not re.findall(r"[A-Za-z]{2,}", letters)
+    assert "大批量 - 小批量：-0.005" in str(record["lines_zh"])
 
 
 def test_p_values_are_corrected_over_the_rows_that_have_one(record):
@@ -151,7 +160,8 @@ def matched():
         "batch_sizes": np.array([4, 1438]), "losses": np.array([0.1, 0.02]), "accuracy": 0.95 + gaps, "seeds": 16,
         "rates": np.array([0.015, 0.03]), "sizes": np.array([1, 40]), "error": error, "samples": 1438,
         "error_mean": np.apply_along_axis(c12.mean_interval, -1, error), "updates": np.ones((2, 2)),
-        "epochs": np.ones((2, 2)),
+        "epochs": np.ones((2, 2)), "finish": np.ones((2, 2)), "end_loss": 0 * error, "end_steps": error,
+        "loss": np.broadcast_to([[[0.1]], [[0.02]]], (2, 2, 16)),
     }  # fmt: skip
     comparisons = compared(c14.differences(found))
     return Outcome("C14", c14.claims(found, comparisons), (), found, comparisons).numbers()

@@ -249,6 +249,33 @@ def test_steps_that_are_small_but_all_alike_are_no_convergence(scale, shift, hal
     assert len(critical.find(system, starts(system, 600))) == 0
 
 
+def saturating(params, data):
+    x, y = params
+    return data[0] * jnp.tanh(x) + data[1] * jax.nn.sigmoid(x) + y**2
+
+
+@pytest.mark.parametrize("data", [(1.0, 0.0), (0.0, 1.0)])
+def test_where_exploring_has_walked_out_on_a_tail_there_is_no_point(data):
+    """The gradient is 0 there, to rounding, and nothing near says that it is a tail: only the steps that led there."""
+    system = planar(saturating, data)
+    catalogue = critical.find(system, starts(system, 600))
+    assert len(catalogue) == 0 and catalogue.shares[Status.VANISHED] > 0.4
+
+
+def product_of_three(params, data):
+    x, y, z = params
+    return (1 - (x - data) * (y - data) * (z - data)) ** 2
+
+
+def test_sets_away_from_the_origin_are_the_same_sets():
+    """Rounding moves limits by some last bits of the point's size, and eigenvalues with them."""
+    point = (np.float64(0.5),) * 3
+    system = problem.make(product_of_three, point, np.float64(10.0), box=(8, 12))
+    entries = {entry.inertia: entry for entry in critical.find(system, count=512)}
+    assert set(entries) == {(0, 2, 1), (0, 3, 0), (1, 1, 1)}
+    assert [entries[i].dimension for i in ((0, 2, 1), (0, 3, 0), (1, 1, 1))] == [2, 0, 1]
+
+
 def test_where_a_tail_underflows_after_equal_steps_it_has_vanished():
     system = problem.make(fine, (np.float64(0.5), np.float64(0.5)), np.array([1e5, 0.0]))
     with jax.enable_x64(True):

@@ -101,6 +101,12 @@ def test_a_catalogue_is_saved_and_loaded_whole(tmp_path):
         np.testing.assert_array_equal(first.members.w1, second.members.w1)
     with pytest.raises(ValueError, match="holds a catalogue of 'two_weight'"):
         Catalogue.load(tmp_path / "toy.npz", form(x2y0=1))
+    with pytest.raises(ValueError, match="other data"):
+        Catalogue.load(tmp_path / "toy.npz", problems.two_weight(l2=0.1))
+    for content in (b"", b"no archive", (tmp_path / "toy.npz").read_bytes()[:200]):
+        (tmp_path / "broken").write_bytes(content)
+        with pytest.raises(ValueError, match="holds no catalogue"):
+            Catalogue.load(tmp_path / "broken", problems.two_weight())
 
 
 def test_the_table_is_sorted_as_asked():

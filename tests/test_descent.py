@@ -414,6 +414,18 @@ def test_packed_places_with_equal_words_have_either_order(monkeypatch):
 # --- draws ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [5, 200])
+def test_a_key_has_the_same_draws_in_both_precisions(size):
+    keys = jax.random.split(jax.random.key(3), 4)
+    found = []
+    for double in (False, True):
+        with jax.enable_x64(double):
+            orders = [np.asarray(jax.vmap(lambda key: descent.shuffle(key, size))(keys))]
+            found.append([*orders, np.asarray(jax.vmap(lambda key: descent.drawn(key, 3, size))(keys))])
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
 def drawn(count, size, lanes):
     keys = jax.random.split(jax.random.key(3), lanes)
     return np.asarray(jax.vmap(lambda key: descent.drawn(key, count, size))(keys))
@@ -437,7 +449,8 @@ def test_draws_are_different_and_the_beginning_of_larger_ones(size):
 
 def test_a_draw_of_few_makes_no_permutation():
     jaxpr = str(jax.make_jaxpr(lambda key: descent.drawn(key, 4, 10**6))(jax.random.key(0)))
-    assert "1000000]" not in jaxpr and "sort" not in jaxpr
+    assert "1000000]" not in jaxpr and "sort[" not in jaxpr
+    assert "sort[" in str(jax.make_jaxpr(lambda key: descent.shuffle(key, 200))(jax.random.key(0)))
 
 
 # --- exact facts of the toy (theory.md) -------------------------------------------------------------------------------
@@ -562,7 +575,7 @@ WORDS = {  # case: (what the call changes, the error's words)
         "draw is 'replaced': give one of 'reshuffled', 'without replacement', 'with replacement'",
     ),
     "half a step": ({"observe_at": [1.5]}, r"observe_at is \[1.5\]: give whole numbers"),
-    "steps 0": ({"steps": 0}, "steps is 0: give a whole number, 1 or more"),
+    "steps 0": ({"steps": 0}, "steps is 0: give a whole number, from 1 to 2147483647"),
     "observed late": ({"observe_at": (5, 11)}, "observe_at has 5 to 11: steps lie from 0 to 10"),
     "observed early": ({"observe_at": (-1, 3)}, "observe_at has -1 to 3: steps lie from 0 to 10"),
     "observing what": (

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from landscape import basins, critical, descent, optimizers, problem, problems
+from landscape import basins, critical, descent, optimizers, orbits, problem, problems
 from landscape.basins import Outcome
 from landscape.problems import surfaces
 from landscape.problems.toy import Weights
@@ -386,3 +386,75 @@ def test_catalogues_that_name_no_minimum_are_refused():
     with pytest.raises(ValueError, match="catalogue has a valley .entry 0., near which no point is"):
         run_toy = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.1}, "steps": 100}
         basins.map(TOY, on_the_line(0.5), catalogue=critical.find(TOY, count=64), **run_toy)
+
+
+# --- rest that is none ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_no_unstable_minimum_is_settled_at_in_single_precision(name):
+    """Item 13: with default eps every minimum is unstable for RMSProp above eta = 5e-5, for Adam far below that."""
+    starts = np.random.default_rng(1).uniform(-1.5, 1.5, (2, 64)).astype(np.float32)
+    rates = np.repeat(np.array([1e-3, 3e-4, 1e-4], np.float32), 64)
+    with jax.enable_x64(False):
+        found = basins.map(TOY, Weights(*np.tile(starts, 3)), **optimizers.preset(name, rates), steps=8000, block=64)
+    assert not np.any(found.outcome == Outcome.SETTLED)
+    absorbed = found.outcome == Outcome.ABSORBED  # one step more does not move what rounding holds
+    assert absorbed.any()
+
+
+@pytest.mark.parametrize("factor, stable", [(0.99, True), (1.01, False)])
+@pytest.mark.parametrize("name, eps, edge", [("adam", 0.1, 38 * 0.1), ("rmsprop", 0.01, 2 * 0.1)])
+def test_the_method_at_its_end_is_judged_to_first_order(name, eps, edge, factor, stable):
+    with jax.enable_x64(False):
+        rate = np.full(1, factor * edge / 8.5, np.float32)  # at (2, 0.5) λ is 8.5
+        at_rest = Weights(np.full(1, 2, np.float32), np.full(1, 0.5, np.float32))
+        found = basins.map(TOY, at_rest, **optimizers.preset(name, rate, eps=eps), steps=4000, block=64)
+    assert (found.outcome[0] == Outcome.SETTLED) == stable
+
+
+def ramp(params, data):
+    del data
+    return jax.numpy.maximum(params["w"], 0.0) ** 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_plateau_is_settled_at_whatever_rounding_makes_of_the_nudge(dtype):
+    with jax.enable_x64(dtype is np.float64):
+        of = problem.Problem(None, {"w": dtype(0)}, None, ramp, name="ramp")
+        starts = {"w": np.linspace(-3, -0.1, 256).astype(dtype)}
+        found = run(starts, {"learning_rate": 0.1}, 400, of)
+    assert np.all(found.outcome == Outcome.SETTLED)
+
+
+def anchored(learning_rate):
+    """Gradient descent drawn to an average of its own past."""
+
+    def update(gradient, average, params):
+        drawn = jax.tree.map(lambda g, w, a: g + 0.1 * (a - w), gradient, params, average)
+        return drawn, jax.tree.map(lambda w, a: 0.9 * a + 0.1 * w, params, average)
+
+    return optax.chain(optax.sgd(learning_rate), optax.GradientTransformation(lambda params: params, update))
+
+
+def test_an_average_of_the_parameters_is_no_memory_that_fades():
+    w = np.random.default_rng(0).uniform(-1.5, 1.5, (2, 64))
+    assert np.all(run(Weights(*w), {"learning_rate": 0.05}, 4000, optimizer=anchored).outcome == Outcome.SETTLED)
+
+
+@pytest.mark.parametrize("now, after, later, limit", [(2.0, 1.8, 1.62, 0), (1.0001, 1.00009, 1.000081, 1.0001)])
+def test_what_fades_falls_by_the_factor_of_its_size(now, after, later, limit):
+    assert float(orbits._faded(*map(jax.numpy.float64, (now, after, later)))) == limit
+
+
+def valley(params, data):
+    del data
+    return 4 * (params["w"] - 1) ** 2 + 0 * params["v"]
+
+
+def test_a_run_that_nears_its_minimum_slowly_is_on_its_way():
+    of = problem.Problem(None, {"w": np.float64(0), "v": np.float64(0)}, None, valley, name="valley")
+    starts = {"w": np.linspace(-1, 0.9, 64), "v": np.linspace(-1, 1, 64)}
+    slow, never = (run(starts, {"learning_rate": rate}, 4000, of).outcome for rate in (0.2499, 0.25))
+    assert np.all(slow == Outcome.UNDECIDED)  # the multiplier is -0.9992: 0.04 of the way is left
+    assert np.all(never == Outcome.CYCLE)

@@ -142,7 +142,7 @@ def test_the_arguments_of_a_factory_of_ones_own_have_any_range():
     np.testing.assert_allclose(found.end.params.w1, same.end.params.w1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("steps", [5, None, "12", [1.0]])
+@pytest.mark.parametrize("steps", [5, None, "12", [1.0], (True,)])
 def test_steps_to_observe_are_whole_numbers_in_a_list(steps):
     with pytest.raises(ValueError, match="observe_at is .*: give whole numbers, the steps to look at"):
         descent.run(TOY, STARTS, **preset("gd", 0.1), steps=20, observe_at=steps)
@@ -152,3 +152,41 @@ def test_steps_to_observe_are_whole_numbers_in_a_list(steps):
 def test_schedules_and_optimizers_are_functions(optimizer, schedule):
     with pytest.raises(TypeError, match="(optimizer|schedule) is .*: give (the factory|a function of)"):
         scheduled(optimizer, schedule)
+
+
+@pytest.mark.parametrize("schedule", [max, {}, []])
+def test_a_schedule_that_tells_no_arguments_is_refused(schedule):
+    with pytest.raises(TypeError, match="schedule is .*: (give a function of|wrap it)"):
+        scheduled(optax.sgd, schedule)
+
+
+def test_an_optimizer_that_cannot_be_remembered_is_refused():
+    with pytest.raises(TypeError, match=r"optimizer is \[\]: give the factory itself"):
+        scheduled([], decay)
+
+
+def test_a_preset_has_a_name(unchecked):
+    with pytest.raises(ValueError, match=r"name is \['a'\]: give one of gd"):
+        preset(["a"], 0.1)
+
+
+@pytest.mark.parametrize(
+    "given, error, words",
+    [
+        ({"optimizer": dict}, TypeError, "optimizer is .*which does not tell its arguments: wrap it in a def"),
+        ({"optimizer": lambda learning_rate: 3}, TypeError, "optimizer makes 3: give a factory"),
+        ({"hyper": {"learning_rate": None}}, ValueError, "learning_rate is None: give a number"),
+        ({"hyper": {"learning_rate": [[1], [1, 2]]}}, ValueError, "learning_rate is .*: give one number"),
+        ({"observe": None}, ValueError, "observe is None: give a tuple of names"),
+        ({"observe": "params"}, ValueError, "observe is 'params': give a tuple of names"),
+        ({"steps": 2**31}, ValueError, "steps is 2147483648: give a whole number, from 1 to 2147483647"),
+        ({"problem": None}, TypeError, "problem is None: give a Problem"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(given, error, words, unchecked):
+    asked = {"problem": TOY, "starts": STARTS, "optimizer": optax.sgd, "hyper": {"learning_rate": 0.1}, "steps": 4}
+    for run in (descent.run, *([] if "observe" in given else [basins.map])):
+        options = asked | given
+        with pytest.raises(error, match=words) as caught:
+            run(options.pop("problem"), options.pop("starts"), **options)
+        assert "\n" not in str(caught.value)

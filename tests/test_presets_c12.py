@@ -88,9 +88,11 @@ def test_updates_and_epochs_are_counted(outcome):
     record = outcome.record
     np.testing.assert_array_equal(record["updates"], [[45, 6], [45, 45]])  # 60 samples in 15 and in 2 batches
     np.testing.assert_array_equal(record["epochs"], [[3, 3], [3, 22.5]])
-    assert outcome.claims[0].updates == (
+    counts = outcome.claims[0].updates
+    assert counts.en == (
         "B = 4, 32; equal epochs: 45, 6 updates = 3, 3 epochs; equal updates: 45, 45 updates = 3, 22.5 epochs"
     )
+    assert re.findall(r"[\d.]+", counts.zh) == re.findall(r"[\d.]+", counts.en) and "updates" not in counts.zh
 
 
 def test_the_smallest_batchs_runs_are_the_same_in_both(studies):
@@ -178,9 +180,26 @@ def test_trials_agree_within_their_errors_or_say_that_they_do_not():
 
 def test_runs_that_diverged_are_counted_not_dropped():
     record = invented([[0.96, 0.95, 0.70], [0.955, 0.957, 0.952]])
-    assert c12._diverged(record) == ["equal updates, B = 1: 3 of 12 runs diverged; their accuracy counts as it is"]
+    (note,) = c12._diverged(record)
+    assert note.en == "equal updates, B = 1: 3 of 12 runs diverged; their accuracy counts as it is"
     record["noise"][0, 0] = np.nan  # the ratio of noises is left out, accuracies stay
     assert len(c12.differences(record)) == 8 and c12.differences(record).popitem()[1].pairs == 12
+
+
+def test_runs_none_of_which_trained_decide_nothing():
+    record = invented([[0.96, 0.95, 0.70], [0.1, 0.1, 0.1]])
+    assert verdicts(record)[1] == NOT_SUPPORTED
+    record["diverged"] = np.array([[0, 0, 0], [12, 0, 11]])
+    assert verdicts(record)[1] == NOT_SUPPORTED
+    record["diverged"] = np.array([[0, 0, 0], [12, 0, 12]])
+    assert verdicts(record) == [SUPPORTED, NOT_DECIDED, SUPPORTED]
+
+
+def test_choices_made_after_data_were_seen_are_told(outcome):
+    caveats = {claim.id: claim.caveat for claim in outcome.claims}
+    assert "2000" in caveats["C12b"].en and "2000" in caveats["C12b"].zh and "fixed before" in caveats["C12a"].en
+    record = invented([[0.96, 0.95, 0.70], [0.955, 0.957, 0.952]]) | {"data": "own.npz"}
+    assert not any("2000" in claim.caveat.en for claim in c12.claims(record, compared(c12.differences(record))))
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -249,6 +268,11 @@ def test_a_preset_takes_the_users_own_samples(command, tmp_path, capsys):
             ["--preset", "C12", "--batch-sizes", "1", "--epochs", "3"],
             "preset C12 settles --batch-sizes, --epochs itself",
         ),
+        (["--preset", "C12", "--batch-sizes", "2", "8", "32"], "preset C12 settles --batch-sizes itself"),
+        (["--preset", "C12", f"--seeds={Config().seeds}"], "preset C12 settles --seeds itself"),
+        (["--preset", "C12", "--store", "file"], "--store 'file' cannot be written (file exists): name a folder"),
+        (["batch-size", "--store", "file"], "--store 'file' cannot be written (file exists): name a folder"),
+        (["--preset", "C12", "--data", "text.npz"], "data 'text.npz': it is not an .npz archive; save one"),
         (["--preset", "C14", "--data", "own.npz"], "preset C14 settles --data itself: leave that out"),
         (["--preset", "C12", "--data", "none.npz"], "data 'none.npz': there is no such file"),
         (["--preset", "C12", "--model", "mpl:3", "--data", "digits"], "model"),
@@ -256,6 +280,8 @@ def test_a_preset_takes_the_users_own_samples(command, tmp_path, capsys):
 )
 def test_wrong_options_are_answered_in_a_sentence(args, sentence, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "text.npz").write_text("1,2\n")
     monkeypatch.setattr(cli, "setup", lambda: None)
     assert cli.main(["study", *args]) == 2
     printed = capsys.readouterr()

@@ -11,7 +11,7 @@ from landscape.descent import shuffle
 from landscape.problems.datasets import Dataset
 from landscape.problems.diagonal import Factors, closest, diagonal_network, sparse_samples
 from landscape.studies.config import checked
-from landscape.studies.presets import c14, implicit_bias
+from landscape.studies.presets import c14, c14_words, implicit_bias
 from landscape.studies.verdicts import Verdict, compared
 
 
@@ -119,6 +119,7 @@ def test_a_run_is_plain_sgd_in_numpy(ends):
             i = orders[step // 40][step % 40]
             g = (data.x[i] @ (u**2 - v**2) - data.y[i]) * data.x[i]
             u, v, step = u * (1 - 2 * rate * g), v * (1 + 2 * rate * g), step + 1
+        assert found.steps[row, 0, seed] == step
         error = np.sum((u**2 - v**2 - truth) ** 2) / 5
         assert found.error[row, 0, seed] == pytest.approx(error, rel=1e-6)
         shrunk = np.mean(np.log(0.1 / np.sqrt(np.abs(u * v)))[truth == 0])
@@ -157,7 +158,7 @@ def made_up(gap):
     accuracy = 0.95 + 0.002 * rng.normal(size=(2, 3, 16))
     accuracy[:, 0] = accuracy[:, 2] + gap + 0.001 * rng.normal(size=16)
     error = np.exp(0.05 * rng.normal(size=(2, 5, 20))) * np.array([0.6, 0.8, 0.9, 1, 1])[:, None]
-    ends = implicit_bias.Ends(np.zeros_like(error), error, error, error)
+    ends = implicit_bias.Ends(np.zeros_like(error), np.full_like(error, 500), error, error, error)
     record = {
         "batch_sizes": np.array([4, 64, 256]),
         "losses": np.array(c14.LOSSES),
@@ -165,6 +166,8 @@ def made_up(gap):
         "accuracy": accuracy,
         "updates": np.ones((2, 3)),
         "epochs": np.ones((2, 3)),
+        "finish": np.full((2, 3), 7),
+        "loss": np.broadcast_to(np.reshape(c14.LOSSES, (2, 1, 1)), accuracy.shape).copy(),
     }
     return record | c14.diagonal(ends, error[0, 4])
 
@@ -187,7 +190,60 @@ def test_the_verdict_on_digits_is_that_of_the_interval(gap, verdict):
     for text in (first.reason.en, first.reason.zh):
         assert f"{np.mean(difference):+.2%} [{low:+.2%}, {high:+.2%}]" in text
     p = stats.wilcoxon(record["error"][1, 0], record["error"][1, 4]).pvalue
-    assert f"p = {p:.1g}" in second.reason.en
+    assert f"p = {p:.2g}" in second.reason.en
+
+
+def test_a_p_value_that_is_not_clear_after_holms_correction_decides_nothing():
+    """Intervals above the margin, and of the error below 1, are not enough."""
+    record = made_up(0.02)
+    parts = compared(c14.differences(record))
+    assert [claim.verdict for claim in c14.claims(record, parts)] == [Verdict.SUPPORTED] * 2
+    doubtful = tuple(part._replace(adjusted=0.06) for part in parts)
+    assert [claim.verdict for claim in c14.claims(record, doubtful)] == [Verdict.NOT_DECIDED] * 2
+    one = tuple(p._replace(adjusted=0.06) if p.name == c14_words.on_digits(0.1, 4) else p for p in parts)
+    assert c14.claims(record, one)[0].verdict == Verdict.NOT_DECIDED
+
+
+def test_runs_at_another_loss_are_left_out_with_their_partners():
+    record = made_up(0.02)
+    name = c14_words.on_digits(0.1, 4)
+    whole = c14.differences(record)[name]
+    record["loss"][0, 0, 5], record["loss"][0, 2, 7] = 0.09, np.nan
+    found, rest = c14.differences(record)[name], np.delete(np.arange(16), [5, 7])
+    gap = record["accuracy"][0, 0] - record["accuracy"][0, 2]
+    assert found.pairs == 14 and found.difference.mean == pytest.approx(gap[rest].mean())
+    assert whole.pairs == 16 and c14.differences(record)[c14_words.on_digits(0.02, 4)].pairs == 16
+
+
+def test_networks_that_diverge_or_do_not_fit_are_left_out_of_all_numbers():
+    record = made_up(0.0)
+    error, loss = record["error"].copy(), np.zeros_like(record["error"])
+    error[1, 0, 3], loss[1, 0, 3] = np.nan, np.nan
+    loss[1, 0, 4] = 1e-9  # ten times the loss at which the others stop
+    found = c14.diagonal(implicit_bias.Ends(loss, np.full_like(loss, 500), error, error, error), error[0, 4])
+    rest = np.delete(error[1, 0], [3, 4])
+    np.testing.assert_allclose(found["error_mean"][1, 0, 0], rest.mean())
+    assert np.all(np.isfinite(found["error_mean"]))
+    ratios = c14.differences(record | found)
+    assert ratios[c14_words.on_network(0.03, 1)].pairs == 18 and ratios[c14_words.on_network(0.015, 1)].pairs == 20
+
+
+def test_updates_are_counted_beside_epochs_in_both_languages():
+    record = made_up(0.02)
+    record["end_steps"][1, 0] = np.arange(20) * 500
+    digits, network = (claim.updates for claim in c14.claims(record, compared(c14.differences(record))))
+    assert (
+        "then at most 7, 7, 7 updates of the full batch to 0.02" in digits.en
+        and "全批量至多 7, 7, 7 次更新" in digits.zh
+    )
+    assert "4750, 500, 500, 500, 500 at rate 0.03" in network.en and "学习率 0.03 时 4750, 500" in network.zh
+
+
+def test_clear_differences_are_counted_by_their_sign():
+    record = made_up(0.02)
+    record["accuracy"][1, 1] = record["accuracy"][1, 2] - 0.02 + 1e-4 * np.arange(16)
+    reason = c14.claims(record, compared(c14.differences(record)))[0].reason
+    assert "below 0.05 2 are positive and 1 negative" in reason.en and "2 个为正，1 个为负" in reason.zh
 
 
 def test_losses_that_disagree_decide_nothing():
@@ -202,6 +258,16 @@ def test_trials_agree_within_errors_and_not_beyond():
     ratio = rows["diagonal network, error of B = 1 over the full batch's"]
     assert ratio.agrees and ratio.published == f"{0.082 / 0.137:.3f}"
     assert not rows["diagonal network, relative error |β - β*|² / |β*|², B = 40"].agrees  # 1 is not 0.137
+    found = compared(c14.differences(record))
+    high = next(part for part in found if part.name == c14_words.on_network(0.03, 1)).found.upper
+    for upper, agrees in ((0.999, False), (1.001, True)):  # of the interval, over the published ratio
+        factor = high / (upper * 0.082 / 0.137)
+        moved = [
+            p._replace(found=p.found._replace(lower=p.found.lower / factor, upper=p.found.upper / factor))
+            for p in found
+        ]
+        rows = {trial.name: trial for trial in c14.trials(record, tuple(moved))}
+        assert rows["diagonal network, error of B = 1 over the full batch's"].agrees == agrees
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from scipy import stats
 from landscape.problems import networks, user
 from landscape.studies import models, shares
 from landscape.studies.config import checked
-from landscape.studies.presets import c15, c15_words, flatness, rescaling
+from landscape.studies.presets import c15, c15_words, flatness, matching, rescaling
 from landscape.studies.verdicts import Verdict, compared
 
 RNG = np.random.default_rng(0)
@@ -168,17 +168,19 @@ def made_up(ratio, gain=0.0):
     for kind in ("centred", "raw"):
         for name in (*flatness.MEASURES, "first_order", "loss"):
             values = np.exp(0.05 * rng.normal(size=(2, 2, 12)))
-            values[:, 1] *= 1 if name == "loss" else ratio
-            record[f"{kind}_{name}"] = values
+            values[:, 1] *= ratio
+            record[f"{kind}_{name}"] = np.full(values.shape, 0.1) if name == "loss" else values
+        record |= {f"{kind}_line_end": np.full((12, 2), 0.1), f"{kind}_polish": 0.1, f"{kind}_polish_steps": np.ones(2)}
+        record[f"{kind}_batch_sizes"] = np.array([2, 256])
         accuracy = 0.94 + 0.002 * rng.normal(size=(2, 12))
         accuracy[0] += gain
         record[f"{kind}_test_accuracy"] = accuracy
         record[f"{kind}_line_differences"] = rng.normal(size=(12, 2))
     scales = rescaling.scales(2)
     record |= {"scales": scales, "scales_largest": np.stack([scales**2] * 2), "scales_loss": np.ones((2, 5))}
-    record |= {"centred_first_order_share": np.full((2, 2, 2, 3), 0.5), "centred_batch_sizes": np.array([2, 256])}
-    record |= {"centred_epochs": np.ones(2), "centred_updates": 10, "centred_polish": 0.1}
-    return record | {"centred_polish_steps": np.ones(2)}
+    record |= {f"trial_{name}": record[f"centred_{name}"][1] for name in (*c15_words.TRIAL, "loss")}
+    record |= {"centred_first_order_share": np.full((2, 2, 2, 3), 0.5), "trial_polish": 0.2, "trial_below": 3}
+    return record | {"centred_epochs": np.ones(2), "centred_updates": 10}
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,90 @@ def test_the_verdict_on_accuracy_has_a_margin(gain, verdict):
     record = made_up(1.5, gain)
     claims = c15_words.claims(record, compared(c15.differences(record)))
     assert claims[-1].id == "C15e" and claims[-1].verdict == verdict
+
+
+def decisions(record, comparisons):
+    return [claim.verdict for claim in c15_words.claims(record, comparisons)]
+
+
+def test_a_p_value_that_is_not_clear_after_holms_correction_decides_nothing():
+    record = made_up(1.5, 0.02)
+    parts = compared(c15.differences(record))
+    doubtful = tuple(part._replace(adjusted=0.06) for part in parts)
+    yes, no, open_ = Verdict.SUPPORTED, Verdict.NOT_SUPPORTED, Verdict.NOT_DECIDED
+    assert decisions(record, parts) == [yes, yes, no, yes, yes]
+    assert decisions(record, doubtful) == [open_, open_, no, open_, open_]
+    one = tuple(p._replace(adjusted=0.06) if p.name == c15_words.accuracy("raw") else p for p in parts)
+    assert decisions(record, one) == [yes, yes, no, yes, open_]
+
+
+@pytest.mark.parametrize("kind", ["centred", "raw"])
+def test_kinds_of_inputs_that_disagree_on_accuracy_decide_nothing(kind):
+    record = made_up(1.5, 0.02)
+    record[f"{kind}_test_accuracy"][0] -= 0.02
+    assert decisions(record, compared(c15.differences(record)))[-1] == Verdict.NOT_DECIDED
+
+
+@pytest.mark.parametrize("kind", ["centred", "raw"])
+def test_whether_the_flatter_tests_better_is_open_where_the_small_batch_is_not_the_flatter(kind):
+    for ratio in (1.0, 0.7):
+        record = made_up(1.5, 0.02)
+        record[f"{kind}_largest"] = made_up(ratio)[f"{kind}_largest"]
+        assert decisions(record, compared(c15.differences(record)))[-1] == Verdict.NOT_DECIDED
+
+
+def test_pairs_whose_losses_differ_are_left_out_after_polishing():
+    record = made_up(1.5)
+    record["centred_line_end"][3, 0], record["centred_line_end"][5, 1] = 0.09, np.nan
+    found, rest = c15.differences(record), np.delete(np.arange(12), [3, 5])
+    for name in (c15_words.named("keskar", "polished", "centred"), c15_words.accuracy("centred")):
+        assert found[name].pairs == 10
+    values = record["centred_keskar"][1][:, rest]
+    expected = stats.gmean(values[1] / values[0])
+    assert found[c15_words.named("keskar", "polished", "centred")].ratio == pytest.approx(expected)
+    for name in (c15_words.named("keskar", "trained", "centred"), c15_words.accuracy("raw"), c15_words.PER_LOSS):
+        assert found[name].pairs == 12
+
+
+def test_a_run_that_diverged_leaves_all_else_standing():
+    record = made_up(1.5)
+    for name in (*flatness.MEASURES, "first_order", "loss"):
+        record[f"centred_{name}"][:, 0, 4] = np.nan
+    record["centred_line_end"][4, 0] = np.nan
+    found = c15.differences(record)
+    assert found[c15_words.PER_LOSS].pairs == found[c15_words.named("largest", "trained", "centred")].pairs == 11
+    assert decisions(record, compared(found))[0] == Verdict.SUPPORTED
+
+
+def test_a_loss_is_matched_from_two_hundredths_below_to_rounding_above():
+    loss = np.array([0.0979, 0.0981, 0.1, 0.100001, 0.1001, np.nan, np.inf])
+    np.testing.assert_array_equal(matching.matched(loss, 0.1), [False, True, True, True, False, False, False])
+
+
+def test_curves_after_polishing_are_of_seeds_with_one_loss_at_all_batch_sizes():
+    values = np.exp(0.1 * RNG.normal(size=(2, 3, 6)))
+    fields = {name: values for name in flatness.Flatness._fields}
+    loss = np.full((2, 3, 6), 0.1)
+    loss[1, 1, 2] = 0.05
+    found = c15._summarised(flatness.Flatness(**fields | {"loss": loss}), 0.1)["relative"]
+    rest = np.delete(np.arange(6), 2)
+    expected = [stats.gmean(values[1, 2, rest] / values[1, 0, rest]), stats.gmean(values[0, 2] / values[0, 0])]
+    np.testing.assert_allclose([found[1, 0, 2, 0], found[0, 0, 2, 0]], expected)
+
+
+def test_keskar_is_reversed_only_where_the_trials_inputs_show_it():
+    record = made_up(1.5)
+    for kind, agrees in (("raw", False), ("centred", True)):
+        record[f"{kind}_keskar"][0] = made_up(0.7)[f"{kind}_keskar"][0]
+        rows = {trial.name: trial for trial in c15_words.trials(record, compared(c15.differences(record)))}
+        assert rows["Keskar, ε = 5e-4, without polishing, full batch over B = 2"].agrees == agrees
+
+
+def test_updates_and_caveats_are_in_both_languages():
+    record = made_up(1.5)
+    for claim in c15_words.claims(record, compared(c15.differences(record))):
+        assert claim.caveat.en and claim.caveat.zh
+        assert "10 updates = 1, 1 epochs" in claim.updates.en and "10 次更新 = 1, 1 轮" in claim.updates.zh
 
 
 def test_a_function_whose_curvature_rescaling_leaves_would_have_it():
@@ -235,6 +321,8 @@ def test_the_preset_from_end_to_end(monkeypatch, tmp_path):
     tiny = {name: dataclasses.replace(config, polish=1.0, polish_rate=0.1) for name, config in tiny.items()}
     monkeypatch.setattr(c15, "configs", lambda full: tiny)
     monkeypatch.setattr(c15, "OCTAVES", 1)
+    monkeypatch.setattr(c15, "TRIAL", 1.0)
+    monkeypatch.setattr(matching, "TOLERANCE", 1.0)  # runs this short step far below the loss
     with jax.enable_x64(False):
         outcomes = [c15.run(store=tmp_path / "store", say=lambda _: None) for _ in range(2)]
     first, second = (outcome.numbers() for outcome in outcomes)

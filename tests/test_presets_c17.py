@@ -1,14 +1,17 @@
 """Preset C17: steps, tuning, noise and recipes against plain NumPy; verdicts on invented data; what is told."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
+from landscape.plots import recovery
 from landscape.studies import batch_size, scaling
 from landscape.studies.config import Config
-from landscape.studies.presets import c17, c17_recovery
+from landscape.studies.presets import c17, c17_recovery, c17_words
 from landscape.studies.verdicts import Verdict, compared
 
 SUPPORTED, NOT_SUPPORTED, NOT_DECIDED = Verdict
@@ -20,6 +23,14 @@ def tiny(size, rates):
     """A study of one batch size: the slowest rate of B = 16 misses the target."""
     own = {"batch_sizes": (size,), "learning_rates": rates, "match": "loss", "target": 1.0, "updates": 60, "trace": 4}
     return batch_size.run(Config(**TINY, **own))
+
+
+def english(outcome):
+    """The notes; those of the preset itself are in two languages, with the same numbers."""
+    both = [note for note in outcome.notes if not isinstance(note, str)]
+    for note in both:
+        assert sorted(re.findall(r"[\d.]+", note.en)) == sorted(re.findall(r"[\d.]+", note.zh))
+    return [note.en for note in both]
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +103,43 @@ def test_noise_is_what_was_seen_along_the_tuned_runs(studies, outcome):
 def test_epochs_stand_beside_updates(outcome):
     record = outcome.record
     count = np.exp(record["tuned_logs"][0].mean())
-    assert outcome.claims[0].updates.startswith(f"B = 2: {count:.0f} updates = {count / 30:.3g} epochs; B = 4: ")
+    assert outcome.claims[0].updates.en.startswith(f"B = 2: {count:.0f} updates = {count / 30:.3g} epochs; B = 4: ")
+    assert outcome.claims[0].updates.zh.startswith(f"B = 2：{count:.0f} 次更新 = {count / 30:.3g} 个回合；B = 4：")
 
 
 def test_runs_that_miss_are_told_and_a_batch_size_without_a_rate_is_not_fitted(studies, outcome):
-    assert any(note.startswith("steps, B = 16: 3 of 6 runs did not reach the target in 60") for note in outcome.notes)
+    assert any(
+        note.startswith("steps, B = 16: 3 of 6 runs did not reach the target in 60") for note in english(outcome)
+    )
     runs = studies[0].runs[0]
     end = runs.end._replace(status=np.where(runs.seeds == 1, batch_size.Status.NOT_REACHED, runs.end.status))
     hurt = dataclasses.replace(studies[0], runs=(runs._replace(batch_size=32, end=end),))
     found = c17.judged([*studies, hurt])
     np.testing.assert_array_equal(found.record["fitted"], [True] * 4 + [False])
     np.testing.assert_array_equal(found.record["critical"], outcome.record["critical"])
-    assert "steps, B = 32: at each rate runs missed the target (1 at the best one): not in the fit" in found.notes
-    assert "B = 32: more than " in found.claims[0].updates
-    with pytest.raises(ValueError, match="3 batch sizes .* a fit needs 4"):
-        c17.judged([*studies[:3], hurt])
+    assert "steps, B = 32: at each rate runs missed the target (1 at the best one): not in the fit" in english(found)
+    assert "B = 32: more than " in found.claims[0].updates.en and "B = 32：多于 " in found.claims[0].updates.zh
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_too_few_batch_sizes_for_a_fit_decide_nothing_and_are_told(studies, left):
+    def missing(study):
+        runs = study.runs[0]
+        end = runs.end._replace(status=np.full_like(runs.end.status, batch_size.Status.NOT_REACHED))
+        return dataclasses.replace(study, runs=(runs._replace(end=end),))
+
+    found = c17.judged([*studies[:left], *(missing(study) for study in studies[left:])])
+    assert [claim.verdict for claim in found.claims] == [NOT_DECIDED] * 2 and found.trials[0].agrees is None
+    for claim in found.claims:
+        assert f"Only {left} of 4 batch sizes" in claim.reason.en and f"只有 {left} 种" in claim.reason.zh
+    picture = Figure()
+    recovery.steps(found.numbers(), picture)
+    picture.draw_without_rendering()
+    assert "too few batch sizes" in picture.axes[0].get_title()
 
 
 def test_a_rate_at_the_edge_is_told(outcome):
-    edges = [note for note in outcome.notes if "at the edge" in note]
+    edges = [note for note in english(outcome) if "at the edge" in note]
     assert len(edges) == 4  # two rates have no inside
 
 
@@ -120,14 +149,14 @@ def test_a_rate_at_the_edge_is_told(outcome):
 def invented(logs, scale=30.0):
     """A record as `recorded` makes it, from log steps (k, seeds) and one noise scale for all runs."""
     record = {"sizes": SIZES, "fitted": np.ones(8, bool), "tuned_logs": logs, "per_epoch": 1437 / SIZES}
-    record |= c17.fitted(SIZES, logs)
+    record |= {"seeds": logs.shape[1]} | c17.fitted(SIZES, logs)
     record["scale"] = np.tile([scale, 0.9 * scale, 1.1 * scale], (8, 41, 1))
     record["predicted"] = record["scale"][:, 0]
     return record | c17.compared_with_fit(record)
 
 
 def verdicts(record):
-    return [claim.verdict for claim in c17.claims(record)]
+    return [claim.verdict for claim in c17_words.claims(record)]
 
 
 def steps_of(rng, bend=1.0, noise=0.05, extra=0.0):
@@ -145,17 +174,41 @@ def test_verdicts_follow_the_steps_and_the_scale():
     assert verdicts(invented(steps_of(rng, noise=0.5)))[0] == NOT_DECIDED
 
 
+def test_a_batch_size_without_a_rate_leaves_the_law_undecided():
+    record = invented(steps_of(np.random.default_rng(0)))
+    record["fitted"][-1] = False
+    assert verdicts(record) == [NOT_DECIDED, SUPPORTED]
+    bent = invented(steps_of(np.random.default_rng(0), extra=0.6))
+    bent["fitted"][-1] = False
+    assert verdicts(bent)[0] == NOT_SUPPORTED  # what misfits those that are fitted is not mended by more
+
+
+def test_predicted_over_fitted_spans_the_ends_of_both_intervals():
+    record = invented(steps_of(np.random.default_rng(0))) | {"critical": np.array([30.0, 20, 40])}
+    record["predicted"][:] = [60.0, 50, 80]
+    np.testing.assert_allclose(c17.compared_with_fit(record)["ratio"], [60 / 30, 50 / 40, 80 / 20])
+
+
+def test_choices_made_after_data_were_seen_are_told():
+    record = invented(steps_of(np.random.default_rng(0)))
+    law, scale = c17_words.claims(record)
+    assert "8 seeds" in law.caveat.en and "8 个种子" in law.caveat.zh and "nearest" in scale.caveat.en
+    value, low, high = record["critical"]
+    widths = np.hypot(np.log(high / low), np.log(38 / 29)) / 2
+    assert f"{abs(np.log(value / 33)) / widths:.1f} half widths" in law.caveat.en
+
+
 def test_reasons_and_trials_name_the_numbers():
     record = invented(steps_of(np.random.default_rng(0)))
-    law, scale = c17.claims(record)
+    law, scale = c17_words.claims(record)
     for text in (law.reason.en, law.reason.zh):
         assert f"{record['critical'][0]:.3g}" in text and f"{record['shortest'][0]:.4g}" in text
     for text in (scale.reason.en, scale.reason.zh):
         assert "B = 32" in text and "30" in text
-    assert [trial.agrees for trial in c17.trials(record)] == [False, False, False]
+    assert [trial.agrees for trial in c17_words.trials(record)] == [False, False, False]
     near = invented(np.log(200 * (1 + 107 / SIZES))[:, None] + 0.05 * np.random.default_rng(1).normal(size=(8, 8)))
     near["scale"][:, 0], near["scale"][:, -1] = [28, 25, 31], [1159, 1000, 1300]
-    assert [trial.agrees for trial in c17.trials(near)] == [True, True, True]
+    assert [trial.agrees for trial in c17_words.trials(near)] == [True, True, True]
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -261,9 +314,10 @@ def test_the_verdict_is_that_of_the_best_recipe(points, expected):
     claim = c17_recovery.claim(record)
     assert claim.verdict == expected and len(comparisons) == 7 * 2 * 2
     best = record["recipes"][np.argmax(record["difference"][0, :, -1, 0])]
-    assert best in claim.reason.en and best in claim.reason.zh and "60" in claim.reason.en
+    assert best in claim.reason.en and c17_recovery.TRANSLATED[best] in claim.reason.zh and "60" in claim.reason.en
+    assert "at once" in claim.caveat.en and "同时" in claim.caveat.zh
     assert (
-        claim.updates
+        claim.updates.en
         == "B = 8: 20 epochs = 3600 updates; B = 32: 20 epochs = 900 updates; B = 512: 20 epochs = 60 updates"
     )
 
@@ -271,7 +325,7 @@ def test_the_verdict_is_that_of_the_best_recipe(points, expected):
 def test_diverged_runs_and_edges_are_told():
     record, _ = gained([0.0] * 7)
     record["recipe_diverged"][1, 1], record["base_edges"] = 5, np.array([True])
-    assert c17_recovery.told(record) == [
+    assert [note.en for note in c17_recovery.told(record)] == [
         "recipes: the base rate of sgd, 0.1, is at the edge of those tried at B = 8",
         "recipes, linear scaling at B = 512: 5 of 16 runs diverged; their accuracy counts as it is",
     ]

@@ -140,6 +140,19 @@ def test_resampling_tunes_anew_and_leaves_out_rates_that_miss():
     np.testing.assert_allclose(faster[:, 0], alone[:, 0] / np.e, rtol=1e-4)
 
 
+def test_resampling_tunes_each_draw_and_so_spreads_with_the_choice_of_a_rate():
+    """Two rates whose means are equal and whose seeds pull apart: each draw takes the better one of its own."""
+    swing = 0.4 * np.array([1.0, -1, 1, -1, 1, -1, 1, -1])
+    law = np.log(scaling.law(SIZES, 200, 30))[:, None]
+    fixed, either = (
+        np.log(scaling.resampled(SIZES, np.stack(rates, axis=1), 60)[:, 0])
+        for rates in ([law + swing], [law + swing, law - swing])
+    )
+    # A draw's mean is m with either sign: the better rate has -|m|, so that no draw lies above, and half lie below.
+    assert fixed.max() > np.log(200) + 0.1 and either.max() < np.log(200) + 0.01
+    np.testing.assert_allclose(either, np.log(200) - np.abs(fixed - np.log(200)), atol=1e-3)
+
+
 def test_the_largest_residual_has_an_interval_for_all_at_once():
     errors = np.array([0.01, 0.03, 0.02])
     half = scaling.halves(errors, 8)

@@ -39,7 +39,12 @@ def test_the_effect_is_the_mean_in_standard_deviations(pairs):
     np.testing.assert_allclose(paired(3 * a, 3 * b).effect, found.effect)
 
 
-@pytest.mark.parametrize("differences", [[0.3, -0.1, 0.9, 1.4, 0.5, -0.7, 2.2, 0.05], [1.0, 1.0, -1.0, 2.0, 3.0, -2.0]])
+COUNTS = np.array([9, 4, 5, 2, 4, 4, -1, 7, 3, 4, 2, 5, -2, 3, 6, 4])  # right answers of 359, in 16 pairs: many ties
+
+
+@pytest.mark.parametrize(
+    "differences", [[0.3, -0.1, 0.9, 1.4, 0.5, -0.7, 2.2, 0.05], [1.0, 1.0, -1.0, 2.0, 3.0, -2.0], COUNTS]
+)
 def test_the_p_value_counts_all_sign_patterns(differences):
     d = np.array(differences)
     ranks = stats.rankdata(np.abs(d))  # the second case has ties
@@ -47,6 +52,30 @@ def test_the_p_value_counts_all_sign_patterns(differences):
     middle = ranks.sum() / 2
     exact = np.mean(np.abs(sums - middle) >= abs(ranks[d > 0].sum() - middle) - 1e-9)
     assert paired(d, 0 * d).p_value == pytest.approx(exact, rel=1e-9)
+
+
+def test_fractions_in_single_precision_are_ranked_as_the_counts_are():
+    right = 330 + np.arange(16)
+    exact, fractions = (paired((right + COUNTS) / all, right / all) for all in (1, np.float32(359)))
+    seen = [np.float32(values) / np.float32(359) for values in (right + COUNTS, right)]
+    assert len(np.unique(np.abs(np.subtract(*seen, dtype=float)))) > len(np.unique(np.abs(COUNTS)))  # the noise
+    assert exact.p_value == fractions.p_value == paired(*seen).p_value == ratio(*np.exp(seen)).p_value
+    none = paired(np.float32([0.3, 0.7, 0.9]), np.array([0.3, 0.7, 0.9]))
+    assert (none.difference.mean, none.p_value, none.effect) == (0, 1, 0)
+
+
+def test_pairs_that_do_not_differ_are_left_out_of_the_ranks():
+    some, all = COUNTS[:5].astype(float), np.append(COUNTS[:5], [0, 0, 0])
+    assert paired(all, 0 * all).p_value == paired(some, 0 * some).p_value == 2.0**-4
+
+
+def test_exact_p_values_end_near_the_normal_limit_that_goes_on():
+    rng = np.random.default_rng(1)
+    for pairs in (16, 50, 51):  # without ties SciPy's are exact up to 50, and beyond it they are the limit
+        d = rng.normal(0.3, 1, pairs)
+        assert paired(d, 0 * d).p_value == pytest.approx(stats.wilcoxon(d).pvalue, rel=1e-9)
+    tied = np.round(rng.normal(0.3, 1, 50), 1)
+    assert paired(tied, 0 * tied).p_value == pytest.approx(stats.wilcoxon(tied, method="approx").pvalue, rel=0.05)
 
 
 def test_the_least_p_value_of_n_pairs():
@@ -59,6 +88,8 @@ def test_equal_runs_differ_in_nothing():
     assert (found.difference.mean, found.lower, found.upper, found.p_value, found.effect) == (0, 0, 0, 1, 0)
     constant = paired([2.0, 3.0], [1.0, 2.0])
     assert constant.lower == constant.upper == 1 and constant.effect == np.inf
+    rounded = paired([0.2, 0.3, 0.4], [0.3, 0.4, 0.5])
+    assert rounded.effect == -np.inf and rounded.p_value == 0.25
 
 
 def test_intervals_cover_and_tests_reject_as_often_as_they_say():

@@ -239,3 +239,15 @@ def test_an_interrupt_while_a_block_is_written_waits_for_its_end(tmp_path, monke
     again = stores.Folder(*how)
     assert again.pending() == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     np.testing.assert_array_equal(again.record()["x"][:2], 1)
+
+
+def test_an_interrupt_is_not_lost_where_the_writing_fails():
+    def fails():
+        with stores._undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("the disk is full")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fails()
+    assert isinstance(caught.value.__context__, OSError)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

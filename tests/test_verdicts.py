@@ -1,5 +1,7 @@
 """Verdicts from intervals, and the report: what stands in it, in both languages, and that it opens without network."""
 
+import dataclasses
+import inspect
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +12,7 @@ from landscape.page import Text
 from landscape.statistics import paired, ratio
 from landscape.studies import pages
 from landscape.studies.config import Config
-from landscape.studies.verdicts import Claim, Outcome, Trial, Verdict, compared, decided
+from landscape.studies.verdicts import Claim, Outcome, Trial, Verdict, agrees, compared, decided
 
 A, B = np.array([0.9, 0.92, 0.97, 0.95]), np.array([0.8, 0.85, 0.9, 0.81])
 
@@ -22,7 +24,8 @@ def outcome(**changes):
         Verdict.NOT_DECIDED,
         Text("Between 0 <x> and 1.", "在 0 与 <y> 之间。"),
         "line",
-        "B = 1: 20 epochs = 28760 updates",
+        Text("B = 1: 20 epochs = 28760 updates", "B = 1：20 个回合"),
+        Text("Seen <before>.", "事后选定。"),
     )
     whole = {
         "preset": "C0",
@@ -31,7 +34,7 @@ def outcome(**changes):
         "record": {"x": np.arange(3), "slope": 2.0, "name": "digits"},
         "comparisons": compared({"a less b": paired(A, B), "a over b": ratio(A, B)}),
         "settings": {"equal epochs": Config(seeds=4), "diagonal net": "n = 40, d = 100 | sparse"},
-        "notes": ("B = 1: 1 of 4 runs diverged",),
+        "notes": ("B = 1: 1 of 4 runs diverged", Text("a note", "说明")),
     }
     return Outcome(**whole | changes)
 
@@ -64,25 +67,39 @@ def folder(tmp_path_factory):
     ],
 )
 def test_the_interval_decides(interval, margin, verdict):
-    assert decided(*interval, margin) is verdict
+    for adjusted in (None, 0.04):  # no p-value, and one that does not stand in the way
+        assert decided(*interval, margin, adjusted=adjusted) is verdict
 
 
 def test_support_needs_the_corrected_p_value_too():
     assert decided(0.1, 0.3, adjusted=0.04) is Verdict.SUPPORTED
     assert decided(0.1, 0.3, adjusted=0.07) is Verdict.NOT_DECIDED
+    assert inspect.signature(decided).parameters["adjusted"].default is inspect.Parameter.empty  # none forgets it
     assert decided(-0.3, 0.005, 0.01, adjusted=0.9) is Verdict.NOT_SUPPORTED  # excluded, by the interval
 
 
 def test_an_interval_without_ends_decides_nothing():
     for interval in ((0.3, 0.1), (np.nan, 0.1), (0.1, np.nan)):
         with pytest.raises(ValueError, match="wrong order, or none"):
-            decided(*interval)
+            decided(*interval, adjusted=None)
 
 
 def test_verdicts_have_words_in_both_languages():
     words = [verdict.phrase for verdict in Verdict]
     assert [text.en for text in words] == ["supported", "not supported", "not decided by this data"]
     assert len({text.zh for text in words}) == 3
+
+
+def test_a_published_number_agrees_within_the_error_of_a_difference():
+    assert agrees(1.2, 1.0, 1.2) and agrees(1.24, 1.0, 1.2) and agrees(0.96, 1.0, 1.2)  # 1.1 ± √2 0.1
+    assert not agrees(1.25, 1.0, 1.2) and not agrees(0.95, 1.0, 1.2)
+
+
+def test_a_claim_without_a_caveat_has_none_in_the_report(tmp_path):
+    claim = dataclasses.replace(outcome().claims[0], caveat=None)
+    pages.write(outcome(claims=(claim,)), {"line": line}, tmp_path)
+    assert "Caveat" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert outcome(claims=(claim,)).numbers()["C0a_caveat_zh"] == ""
 
 
 def test_comparisons_are_corrected_together():
@@ -102,6 +119,7 @@ def test_numbers_are_plain_and_complete(tmp_path):
         stored = dict(file)
     assert stored["slope"] == 2 and stored["name"] == "digits"
     assert stored["C0a_verdict_en"] == "not decided by this data" and stored["C0a_reason_zh"] == "在 0 与 <y> 之间。"
+    assert stored["C0a_caveat_en"] == "Seen <before>." and stored["C0a_caveat_zh"] == "事后选定。"
     assert stored["comparisons"].tolist() == ["a less b", "a over b"]
     np.testing.assert_array_equal(stored["compared"], [part.numbers for part in outcome().comparisons])
     assert outcome(comparisons=()).numbers()["compared"].shape == (0, 6)
@@ -148,7 +166,8 @@ def test_both_reports_say_all_that_was_found(folder):
         for words in (
             "A falls & rises.", "甲先降后升。", "not decided by this data", "这些数据不能判定", "Between 0 <x> and 1.",
             "在 0 与 <y> 之间。", "20 epochs = 28760 updates", "a less b", "0.095", "0.12", "0.25", "a over b", "0.961",
-            "0.950 ± 0.002", "not comparable", "1 of 4 runs diverged", "n = 40, d = 100 | sparse", "seeds = 4",
+            "0.950 ± 0.002", "20 个回合", "Seen <before>.", "事后选定。", "a note", "说明", "√2", "not comparable",
+            "1 of 4 runs diverged", "n = 40, d = 100 | sparse", "seeds = 4",
             "model = mlp:32", "jaxlib", "scipy", "device", "numpy",
         ):  # fmt: skip
             assert words in report, words

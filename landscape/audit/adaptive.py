@@ -89,6 +89,14 @@ def adam() -> Iterator[Line]:
         nudged = Weights(*(w[zero] * np.float32(1 + 1e-6) for w in found.ends.params))
         left = np.abs(run(nudged, "adam", 0.01, 1).w1 - nudged.w1) > 1e-3  # its memory is gone: it was one of the past
     yield Line("13 Adam, default eps, float32: runs that settle", 0, np.sum(found.outcome == Outcome.SETTLED), 0)
+    for name, label in (("adam", "Adam"), ("rmsprop", "RMSProp")):
+        # All minima are unstable at both rates, and from 1e-4 on a nudge of float32 is wider than the cycles.
+        rates = np.repeat(np.array([1e-3, 1e-4], np.float32), len(single.w1))
+        with jax.enable_x64(False):
+            starts = Weights(*(np.tile(w, 2) for w in single))
+            outcome = basins.map(TOY, starts, **preset(name, rates), steps=20000, block=BLOCK).outcome
+        settled = np.sum(outcome == Outcome.SETTLED)
+        yield Line(f"13 {label}, float32, eta = 1e-3 and 1e-4: runs that settle", 0, settled, 0)
     absorbed = np.mean(found.outcome[zero] == Outcome.ABSORBED)
     yield Line("14 Adam, float32: share absorbed of those at a residual of 0", 1, absorbed, 0)
     yield Line("14 Adam, float32: share of these that a nudge frees", 1, np.mean(left), 0)

@@ -17,7 +17,7 @@ from landscape.critical.iteration import STEPS, checked_size, newton, width
 from landscape.critical.merging import merged
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count
-from landscape.starts import checked_grid, checked_starts
+from landscape.starts import checked_grid, checked_problem, checked_starts
 from landscape.sweep import sweep
 
 __all__ = ["Catalogue", "Classification", "Ends", "Entry", "Kind", "Status", "classify", "find", "newton"]
@@ -53,12 +53,15 @@ def find(
 
     The caller's precision stays as it is. Raises ValueError or TypeError, before anything is compiled, for too many
     parameters, unsuitable starts, an unknown method, count or steps below 1, and a problem that has nothing to draw
-    starts from. A catalogue never claims to be complete: see its `audit`. A start where the gradient has already
-    underflowed to zero, or below its rounding error (far out on an exponential tail), cannot be told from one on a
-    valley. Where the loss depends on directions alone, Newton's step only scales the point: most starts diverge there.
+    starts from. A catalogue never claims to be complete: see its `audit`. On tails of tanh, where the gradient vanishes
+    in rounding errors, a start of some hundred may still be taken for a point of a set (0 to 2 of 600). A start where
+    the gradient has already underflowed to zero, or below its rounding error (far out on an exponential tail), cannot
+    be told from one on a valley. Where the loss depends on directions alone, Newton's step only scales the point: most
+    starts diverge there.
     """
-    checked_size(problem)
+    checked_size(checked_problem(problem))
     checked_method(method)
+    checked_count("seed", seed, 0)
     checked_count("steps", steps)
     checked_count("count", count)
     with jax.enable_x64(True):
@@ -69,7 +72,7 @@ def find(
             starts = sweep(_same, checked_grid(problem, starts), block=width(problem))
         starts, _ = checked_starts(problem, jax.tree.map(_wide, starts))
         explored = explore(exact, starts, method, steps=EXPLORING, progress=progress)
-        ends = newton(exact, explored.params, steps=steps, progress=progress)
+        ends = newton(exact, explored.params, came=explored.came, steps=steps, progress=progress)
         ends, entries = merged(exact, _halted(ends, explored))
     return Catalogue(problem, entries, ends)
 

@@ -1,6 +1,7 @@
 """The records: how starts ended, the distinct critical points, and what each of them is."""
 
 import dataclasses
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from landscape.codes import Coded
 from landscape.critical.audit import Audit, audit
 from landscape.critical.symmetry import MOST
 from landscape.problem import Problem
+from landscape.starts import checked_problem
+from landscape.store import digest
 
 PyTree = Any
 
@@ -176,7 +179,10 @@ class Catalogue:
         return "\n".join([*lines, starts, *([str(self.audit)] if self.entries else [])])
 
     def save(self, path: Any) -> None:
-        """Write all but the problem to an .npz file: the ends of the starts, and each entry's fields and points."""
+        """Write all but the problem to an .npz file: the ends of the starts, and each entry's fields and points.
+
+        The file is called `path`, whatever its suffix.
+        """
         arrays = {
             f"ends.{name}": value for name, value in zip(Ends._fields, self.ends, strict=True) if name != "params"
         }
@@ -184,16 +190,30 @@ class Catalogue:
         for number, entry in enumerate(self.entries):
             for field in dataclasses.fields(entry):
                 arrays |= _flattened(f"{number}.{field.name}", getattr(entry, field.name))
-        np.savez_compressed(path, name=self.problem.name, entries=len(self.entries), **arrays)
+        known: dict[str, Any] = {
+            "name": self.problem.name,
+            "data": digest(self.problem.data),
+            "entries": len(self.entries),
+        }
+        with open(path, "wb") as file:  # given a name, NumPy would append .npz to it
+            np.savez_compressed(file, **known, **arrays)
 
     @classmethod
     def load(cls, path: Any, problem: Problem) -> "Catalogue":
-        """A saved catalogue of this problem; raises ValueError where the file is of another."""
-        with np.load(path) as file:
-            stored = dict(file)
-        structure, name = jax.tree.structure(problem.reference), str(stored.get("name", ""))
-        if name != problem.name or f"ends.params.{structure.num_leaves - 1}" not in stored:
+        """A saved catalogue of this problem; raises ValueError where the file is of another, of other data, or none."""
+        problem = checked_problem(problem)
+        try:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+                stored = dict(file)
+            name, data = str(stored["name"]), str(stored["data"])
+        except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile):
+            raise ValueError(f"{path} holds no catalogue, or half of one: give a file that `save` wrote") from None
+        structure = jax.tree.structure(problem.reference)
+        shapes = [stored.get(f"ends.params.{i}", np.zeros(())).shape[1:] for i in range(structure.num_leaves)]
+        if name != problem.name or shapes != [np.shape(leaf) for leaf in jax.tree.leaves(problem.reference)]:
             raise ValueError(f"{path} holds a catalogue of {name!r}: give the problem it was found for")
+        if data != digest(problem.data):
+            raise ValueError(f"{path} holds a catalogue of {name!r} with other data: give the problem it was found for")
         ends = [_restored(stored, f"ends.{field}", structure) for field in Ends._fields]
         entries = [
             {f.name: _restored(stored, f"{number}.{f.name}", structure) for f in dataclasses.fields(Entry)}

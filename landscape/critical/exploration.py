@@ -15,6 +15,7 @@ Sources: Fan and Yuan, Computing 74 (2005) 23, for μ proportional to ‖g‖; C
 """
 
 import enum
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from landscape.critical.iteration import block_size, width
+from landscape.critical.iteration import Came, block_size, width
 from landscape.critical.local import (
     Local,
     Loss,
@@ -33,6 +34,7 @@ from landscape.critical.local import (
     floors_at,
     look,
     project,
+    remembered,
     vectorial,
 )
 from landscape.problem import Problem, parameter_count
@@ -64,6 +66,7 @@ class Explored(NamedTuple):
     """Where exploring ended; leaves have lanes first."""
 
     params: PyTree
+    came: Came
     loss: Any
     gradient_norm: Any  # ‖g‖
     flat: Any  # bool: ‖Hg‖ is next to nothing though g is not
@@ -71,8 +74,10 @@ class Explored(NamedTuple):
 
 class _Lane(NamedTuple):
     point: Vector
+    came: Vector
     method: jax.Array
     index: jax.Array  # eigenvectors to follow uphill
+    curvature: jax.Array  # |H|_F at the start
     size: jax.Array  # 1 + distance of the start from the origin
     damping: jax.Array  # c
     done: jax.Array
@@ -109,7 +114,8 @@ def _enter(point: tuple[PyTree, jax.Array, jax.Array], problem: Problem, limit: 
     start, method, index = point
     place, _ = coordinates(start)
     size = 1 + optax.tree.norm(place)
-    return _Lane(place, method, index, size, jnp.full_like(size, -1), jnp.asarray(False), jnp.int32(0))
+    nothing, zero = optax.tree.zeros_like(place), jnp.zeros_like(size)
+    return _Lane(place, nothing, method, index, zero, size, jnp.full_like(size, -1), jnp.asarray(False), jnp.int32(0))
 
 
 def _going(lane: _Lane, *_: Any) -> jax.Array:
@@ -121,7 +127,9 @@ def _finish(lane: _Lane, problem: Problem, limit: jax.Array) -> Explored:
     loss, stack = vectorial(problem)
     here = look(loss, lane.point)
     norm = optax.tree.norm(here.gradient)
-    return Explored(stack(lane.point), here.loss, norm, gradient_is_flat(loss, lane.point, here))
+    flat = gradient_is_flat(loss, lane.point, here)
+    came = Came(stack(lane.came), lane.curvature)
+    return Explored(stack(lane.point), came, here.loss, norm, flat)
 
 
 def gradient_is_flat(loss: Loss, point: Vector, here: Local) -> jax.Array:
@@ -140,9 +148,11 @@ def _step(lane: _Lane, problem: Problem, limit: jax.Array) -> _Lane:
     norm, eps = optax.tree.norm(here.gradient), jnp.finfo(lane.size.dtype).eps
     damping = jnp.where(lane.damping < 0, DAMPING * here.norm**2 / jnp.maximum(norm, eps), lane.damping)
     weights = _weights(here.values, lane.method, lane.index, damping * norm)
-    way = combine(here.basis, jax.tree.map(lambda w, s: -w * s, weights, project(here.basis, here.gradient)))
+    slopes = project(here.basis, here.gradient)
+    way = combine(here.basis, jax.tree.map(lambda w, s: -w * s, weights, slopes))
     length = optax.tree.norm(way)
-    moved = optax.tree.add(lane.point, optax.tree.scale(jnp.minimum(1, STRIDE * lane.size / length), way))
+    step = optax.tree.scale(jnp.minimum(1, STRIDE * lane.size / length), way)
+    moved = optax.tree.add(lane.point, step)
     after = optax.tree.norm(jax.grad(loss)(moved))
     better = (after < norm) | (lane.method != Method.LEVENBERG_MARQUARDT)
     # Levenberg-Marquardt goes on while it lowers ‖g‖: near a set, from where the gradient is not yet zero, Newton's
@@ -151,8 +161,12 @@ def _step(lane: _Lane, problem: Problem, limit: jax.Array) -> _Lane:
     arrived = (length <= jnp.sqrt(eps) * (1 + optax.tree.norm(lane.point))) & ~lower
     lost = ~jnp.isfinite(after) | ~(optax.tree.norm(moved) <= RADIUS * lane.size)  # a NaN is lost too
     onward = ~(arrived | lost)
+    choose = partial(jax.tree.map, lambda new, old: jnp.where(onward & better, new, old))
+    vanished = jax.tree.map(lambda s: jnp.abs(s) <= eps * here.norm * (1 + optax.tree.norm(lane.point)), slopes)
     return lane._replace(
-        point=jax.tree.map(lambda new, old: jnp.where(onward & better, new, old), moved, lane.point),
+        point=choose(moved, lane.point),
+        came=choose(remembered(here.basis, vanished, step, lane.came), lane.came),
+        curvature=jnp.where(lane.steps == 0, here.norm, lane.curvature),
         damping=damping * jnp.where(better, EASED, RAISED),
         done=~onward | (lane.steps + 1 >= limit),
         steps=lane.steps + onward,

@@ -34,6 +34,7 @@ from landscape.critical.local import (
     hessian_at,
     look,
     project,
+    remembered,
     rounding,
     vectorial,
 )
@@ -51,15 +52,26 @@ WIDTH, NARROW = 256, 64  # lanes side by side, of scalars and of arrays: XLA's o
 ROOM = 1 << 25  # bytes of their Hessians
 DEEP = 32  # points a lane works through, one after the other, where there are plenty
 NOISY = 30  # rounding errors up to which a slope may be one
+WALKED = 0.01  # of 1 + |x|: a longer step than that, before its slope vanished, was no convergence
+NEARLY = 100  # rounding errors up to which a curvature may be that of a tail
+BLURRED = 8  # last bits of the size that rounding may move a limit by, in each coordinate
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
 
 _RUNNING = -1
+
+
+class Came(NamedTuple):
+    """How a search came to its last point."""
+
+    step: PyTree  # the last step taken; along each eigenvector the last one that its slope decided
+    curvature: Any  # |H|_F where the search began
 
 
 def newton(
     problem: Problem,
     starts: PyTree,
     *,
+    came: Came | None = None,
     steps: int = STEPS,
     block: int | None = None,
     store: Any = None,
@@ -77,6 +89,8 @@ def newton(
     Args:
       problem: of up to 512 parameters: the Hessian is dense.
       starts: points with a leading axis of lanes, or a `plane.Grid`.
+      came: how a search came to each start, leaves with lanes first: where the gradient has vanished after a long step
+        along flat directions, that is a tail and no critical point.
       steps: the most of Newton's steps.
       block, store, progress: as in `landscape.sweep.sweep`.
 
@@ -90,7 +104,11 @@ def newton(
     problem = problem.astype(float_dtype(starts))
     search = Search(_enter, _far, _advance, _finish, width(problem))
     block = block or block_size(problem, grid.count if grid else len(jax.tree.leaves(starts)[0]))
-    return sweep(search, starts, problem, np.int32(steps), grid, block=block, store=store, progress=progress)
+    if grid is None and came is None:
+        none = np.zeros(len(jax.tree.leaves(starts)[0]), float_dtype(starts))
+        came = Came(jax.tree.map(np.zeros_like, starts), none)
+    points = grid or (starts, came)
+    return sweep(search, points, problem, np.int32(steps), grid, block=block, store=store, progress=progress)
 
 
 def block_size(problem: Problem, lanes: int) -> int:
@@ -119,6 +137,7 @@ class _Lane(NamedTuple):
     point: Vector
     radius: jax.Array  # a point farther out than this has diverged
     step: Vector  # the last one taken
+    came: Vector  # the same, but along eigenvectors whose slope has vanished the last one that it decided
     distance: jax.Array
     curvature: jax.Array  # |H|_F at the start
     near: jax.Array  # the eigenbasis is needed from here on
@@ -133,12 +152,14 @@ class _Lane(NamedTuple):
 
 def _enter(start: PyTree, problem: Problem, limit: jax.Array, grid: Grid | None) -> _Lane:
     del problem, limit
-    point, _ = coordinates(start if grid is None else grid.embed(start))
+    place, came = start if grid is None else (grid.embed(start), None)
+    point, _ = coordinates(place)
     radius = RADIUS * (1 + optax.tree.norm(point))
     nothing, zero, no = optax.tree.zeros_like(point), jnp.zeros_like(radius), jnp.asarray(False)
+    step, curvature = (nothing, zero) if came is None else (coordinates(came.step)[0], came.curvature)
     scalars = jnp.asarray(not point[0].ndim)  # of these few the eigenbasis costs next to nothing
     state = (scalars, no, no, jnp.int32(0), jnp.int32(_RUNNING), zero, zero, nothing)
-    return _Lane(point, radius, nothing, zero, zero, *state)
+    return _Lane(point, radius, nothing, step, optax.tree.norm(step), curvature, *state)
 
 
 def _far(lane: _Lane, *_: Any) -> jax.Array:
@@ -162,8 +183,9 @@ def _finish(lane: _Lane, problem: Problem, limit: jax.Array, grid: Grid | None) 
     change = lambda way: optax.tree.norm(  # noqa: E731
         jax.tree.map(jnp.subtract, hessian_at(loss, optax.tree.add(lane.point, way)), matrix)
     )
-    # Steps below the size's last bit decide nothing, in any direction.
-    blur = back(eps * (1 + optax.tree.norm(lane.point)) * (1 - 2 * (np.arange(array.size) % 2)))
+    # Where nothing is left to be decided the limit is that near, in whatever direction; and no nearer than last bits.
+    near = jnp.maximum(lane.distance / array.size**0.5, BLURRED * eps * (1 + optax.tree.norm(lane.point)))
+    blur = back(near * (1 - 2 * (np.arange(array.size) % 2)))
     left = optax.tree.scale(lane.distance, _direction(lane.step))
     uncertainty = 2 * jnp.maximum(change(left), change(blur))
     least = jnp.min(jnp.abs(flat(lane.values)))
@@ -192,7 +214,8 @@ def _approach(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     return lane._replace(
         point=(jnp.where(onward, moved, lane.point[0]),),
         step=(jnp.where(onward, step, lane.step[0]),),
-        curvature=jnp.where(lane.steps == 0, optax.tree.norm(matrix), lane.curvature),
+        came=(jnp.where(onward, step, lane.came[0]),),
+        curvature=jnp.where(lane.curvature == 0, optax.tree.norm(matrix), lane.curvature),
         near=~onward | (length <= jnp.sqrt(eps) * size),
         steps=lane.steps + onward,
     )
@@ -202,13 +225,13 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     """Look at the point; decide that the lane is over, or move."""
     here = look(loss, lane.point)
     eps, size = jnp.finfo(lane.loss.dtype).eps, 1 + optax.tree.norm(lane.point)
-    curvature = jnp.where(lane.steps == 0, here.norm, lane.curvature)
+    curvature = jnp.where(lane.curvature == 0, here.norm, lane.curvature)
     slopes, floors = project(here.basis, here.gradient), floors_at(loss, lane.point, here)
     live = jax.tree.map(lambda slope, floor: jnp.abs(slope) > floor, slopes, floors)
     step = combine(here.basis, jax.tree.map(lambda on, s, v: jnp.where(on, -s / v, 0), live, slopes, here.values))
     moved = optax.tree.add(lane.point, step)
 
-    off, sideways = _unresolved(lane, here, floors, curvature)
+    off, sideways, earlier = _unresolved(lane, here, floors, curvature)
     exhausted = ~jnp.any(flat(live))
 
     length, before = optax.tree.norm(step), optax.tree.norm(lane.step)
@@ -217,8 +240,9 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     # equal or grow, and the slopes are no rounding errors.
     long = jax.tree.map(lambda s, v: steady | (jnp.abs(s) > 100 * eps * size * jnp.abs(v)), slopes, here.values)
     steep = jax.tree.map(lambda s, floor: jnp.abs(s) > NOISY * floor, slopes, floors)
-    settled = lane.settled & ~jnp.any(flat(jax.tree.map(jnp.logical_and, long, steep)))
-    level = exhausted & (sideways <= jnp.where(lane.steady, eps**0.5, eps**0.25 / 4) * size)
+    calm = earlier <= WALKED * size
+    settled = lane.settled & calm & ~jnp.any(flat(jax.tree.map(jnp.logical_and, long, steep)))
+    level = exhausted & calm & (sideways <= jnp.where(lane.steady, eps**0.5, eps**0.25 / 4) * size)
     missing = jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
     ends = [
         (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
@@ -233,6 +257,7 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     return lane._replace(
         point=choose(moved, lane.point),
         step=choose(step, lane.step),
+        came=choose(remembered(here.basis, jax.tree.map(jnp.logical_not, live), step, lane.came), lane.came),
         distance=jnp.where(settled, lane.distance, missing),
         curvature=curvature,
         steady=steady,
@@ -245,13 +270,19 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     )
 
 
-def _unresolved(lane: _Lane, here: Local, floors: Vector, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How far off rounding may leave the point, and how far the last step went along what is flat here."""
+def _unresolved(lane: _Lane, here: Local, floors: Vector, curvature: jax.Array) -> tuple[jax.Array, ...]:
+    """How far off rounding may leave the point; how far the last step went along what is flat here, and earlier ones.
+
+    Of earlier steps those that the slopes decided before they vanished, along what is flat or nearly so: on a tail
+    slopes vanish in rounding errors a little before the curvature does.
+    """
     threshold = rounding(flat(here.values).size, here.norm.dtype) * jnp.maximum(curvature, here.norm)
-    level = jax.tree.map(lambda v: jnp.abs(v) <= threshold, here.values)
-    steep = jax.tree.map(lambda on, floor, v: jnp.where(on, 0, floor / v), level, floors, here.values)
-    along = jax.tree.map(lambda on, c: jnp.where(on, c, 0), level, project(here.basis, lane.step))
-    return optax.tree.norm(steep), optax.tree.norm(along)
+    within = lambda limit, vector: jax.tree.map(  # noqa: E731
+        lambda v, c: jnp.where(jnp.abs(v) <= limit, c, 0), here.values, project(here.basis, vector)
+    )
+    steep = jax.tree.map(lambda v, floor: jnp.where(jnp.abs(v) <= threshold, 0, floor / v), here.values, floors)
+    along, before = within(threshold, lane.step), within(NEARLY * threshold, lane.came)
+    return optax.tree.norm(steep), optax.tree.norm(along), optax.tree.norm(before)
 
 
 def _remaining(length: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -90,6 +90,13 @@ def combine(basis: Any, coefficients: Vector) -> Vector:
     return (jnp.matmul(coefficients[0], basis, precision="highest"),)
 
 
+def remembered(basis: Any, vanished: Vector, step: Vector, before: Vector) -> Vector:
+    """The step, and along eigenvectors whose slope has vanished what was remembered of steps before."""
+    kept = jax.tree.map(lambda dead, c: jnp.where(dead, c, 0), vanished, project(basis, before))
+    new = jax.tree.map(lambda dead, c: jnp.where(dead, 0, c), vanished, project(basis, step))
+    return combine(basis, jax.tree.map(jnp.add, kept, new))
+
+
 def floors_at(loss: Loss, point: Vector, here: Local) -> Vector:
     """The rounding error of each slope v_i·g: its change with the last bits of the point, and that of the product."""
     eps, size = jnp.finfo(here.norm.dtype).eps, flat(point).size

@@ -134,7 +134,7 @@ def reach(problem: Problem) -> float:
 def _landed(problem: Problem, starts: PyTree) -> Ends:
     """Levenberg-Marquardt goes to the nearest part of a set, where Newton's method may leap; then that polishes."""
     near = explore(problem, starts, "levenberg_marquardt", steps=LANDING)
-    return newton(problem, near.params, steps=LANDING)
+    return newton(problem, near.params, came=near.came, steps=LANDING)
 
 
 def _spread(x: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.plots.marks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, legend, theory
+from landscape.studies import scaling
 
 STYLES = (
     (BLACK, "s", "-"),
@@ -65,8 +66,12 @@ def _steps(record: Mapping[str, Any], ax: Axes) -> None:
     (shortest, *_), (critical, low, high) = record["shortest"], record["critical"]
     _sizes(ax, sizes)
     ax.set(yscale="log", ylabel=f"updates to a training loss of {record['target']:g}", xlim=every[[0, -1]])
+    if not np.isfinite(shortest):
+        ax.set_title("(a) steps: too few batch sizes for a fit", fontsize="medium")
+        legend(ax)
+        return
     ax.set_ylim(0.7 * shortest, 1.4 * np.exp(logs.max()))
-    theory(every, shortest * (1 + critical / every), ax, label="fit, $S_{\\min}(1 + B_{crit}/B)$")
+    theory(every, scaling.law(every, shortest, critical), ax, label="fit, $S_{\\min}(1 + B_{crit}/B)$")
     theory(every, shortest + 0 * every, ax, label="$S_{\\min}$", style=":")
     theory(every, shortest * critical / every, ax, label="$S_{\\min} B_{crit}/B$: no sample wasted", style="--")
     ax.axvspan(low, high, color=GREY, alpha=0.5, linewidth=0, label="$B_{crit}$, 95 %", zorder=0)
@@ -104,7 +109,8 @@ def _noise_scale(record: Mapping[str, Any], ax: Axes) -> None:
 def _predicted(record: Mapping[str, Any], ax: Axes) -> None:
     sizes, (middle, low, high) = record["sizes"], record["predicted"].T
     decade, value = float(record["decade"]), float(record["critical"][0])
-    ax.axhspan(value / decade, value * decade, color=GREY, alpha=0.25, linewidth=0, zorder=0)
+    if np.isfinite(value):
+        ax.axhspan(value / decade, value * decade, color=GREY, alpha=0.25, linewidth=0, zorder=0)
     ax.fill([], [], color=GREY, alpha=0.25, label=f"within a factor of {decade:g}")
     ax.errorbar(sizes, middle, [middle - low, high - middle], fmt="o", color=BLUE, capsize=3, label="predicted")
     place = int(record["nearest"])
@@ -119,8 +125,9 @@ def _predicted(record: Mapping[str, Any], ax: Axes) -> None:
 
 def _critical(record: Mapping[str, Any], ax: Axes) -> None:
     value, low, high = record["critical"]
-    ax.axhspan(low, high, color=ORANGE, alpha=0.5, linewidth=0, zorder=0)
-    ax.axhline(value, color=BLACK, linewidth=0.9, label="$B_{crit}$, fitted, 95 %")
+    if np.isfinite(value):
+        ax.axhspan(low, high, color=ORANGE, alpha=0.5, linewidth=0, zorder=0)
+        ax.axhline(value, color=BLACK, linewidth=0.9, label="$B_{crit}$, fitted, 95 %")
     legend(ax)
 
 

@@ -133,8 +133,8 @@ def _npz(path: Path) -> tuple[Dataset, Dataset | None]:
     try:
         archive = np.load(path, allow_pickle=False)
         names = set(archive.files)
-    except (zipfile.BadZipFile, AttributeError) as error:
-        raise _Layout(f"it is not an .npz archive ({error}); save one with numpy.savez(file, x=..., y=...)") from None
+    except (zipfile.BadZipFile, AttributeError, ValueError):  # a text is taken for a pickle, which is refused
+        raise _Layout("it is not an .npz archive; save one with numpy.savez(file, x=..., y=...)") from None
     with archive:
         if {"x_train", "y_train", "x_test", "y_test"} <= names:
             train, test = (Dataset(archive[f"x_{part}"], archive[f"y_{part}"]) for part in ("train", "test"))

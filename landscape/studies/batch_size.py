@@ -172,7 +172,10 @@ def _claim(folder: Path, config: Config, problem: Problem) -> None:
         if differences:
             raise ValueError(f"store {folder} holds another study ({'; '.join(differences)}): give a new folder")
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"store {folder} cannot be a folder ({error.strerror}): give an empty or new one") from None
     if any(entry.name != ".study.json" for entry in folder.iterdir()):
         raise ValueError(f"store {folder} holds something that is not a study: give an empty or new folder")
     replacing(file, lambda path: path.write_text(json.dumps(asked, indent=1), encoding="utf-8"))

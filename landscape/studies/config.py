@@ -85,6 +85,10 @@ def checked(config: Config) -> Config:
     ):
         if getattr(config, name) not in choices:
             raise ValueError(f"{name} is {getattr(config, name)!r}: choose one of {', '.join(choices)}")
+    for name in ("learning_rate", *(["warm_up_steps"] if config.warmup else [])):
+        if name in config.hyper:
+            field = {"learning_rate": "learning_rates", "warm_up_steps": "warmup"}[name]
+            raise ValueError(f"hyper has {name!r}, which the study sets itself: give {field} instead")
     if config.match == "loss" and config.polish is not None and config.polish > config.target:
         raise ValueError(
             f"polish is {config.polish} and target {config.target}: polishing goes down, so give a loss below target"
@@ -102,6 +106,10 @@ def _counts(config: Config) -> None:
         _whole("batch_sizes", size, 0)
     if config.samples is not None:
         _whole("samples", config.samples, 2)
+    if config.block is not None:
+        _whole("block", config.block, 1)
+    if config.key >= 1 << 63:
+        raise ValueError(f"key is {config.key}: give a whole number below 2^63")
 
 
 def _numbers(config: Config) -> None:

@@ -20,6 +20,7 @@ from landscape.studies.training import Beginning, End, Point, Seen, Setting
 from landscape.sweep import Process, sweep
 
 PyTree = Any
+CLOSER = 1 - 1e-6  # of the target, where a polish stands still: the check adds the loss up in another order
 Say = Callable[[str], Any]
 
 
@@ -69,7 +70,7 @@ class Ensembles:
         process = _process(plan)
         timing = self._timed(plan, process, points, seeds, setting, args) if config.timing else None
         stop, trace = self._swept(plan, "train", process, points, seeds, setting, args)
-        end = training.ended(stop, trace)
+        end = training.ended(stop, trace, plan.updates)
         polished = self._polished(plan, end, seeds) if config.polish is not None else None
         ends = (end, polished) if config.sharpness != "none" else (None, None)
         names = ("flat", "flat_polished")
@@ -127,11 +128,12 @@ class Ensembles:
         updates, samples = self.config.polish_updates, self.base.division.samples
         target: Any = self.config.polish
         full = plan._replace(batch_size=samples, per_epoch=1, updates=updates, moments=(updates,), checks=())
-        full = full._replace(optimizer=training.descend_to, hyper={"target": np.float64(target)})
+        full = full._replace(optimizer=training.descend_to, hyper={"target": np.float64(target * CLOSER)})
         rates = np.full(len(seeds), self.config.polish_rate)
         setting, points, args = self._prepared(full, rates, target, end.seen.params)
         process = _process(full)._replace(check=training.check)  # at equal distances
-        return training.ended(*self._swept(plan, "polish", process, points, seeds, setting, args, samples))
+        stop, trace = self._swept(plan, "polish", process, points, seeds, setting, args, samples)
+        return training.ended(stop, trace, updates)
 
     def _along(self, plan: Schedule, params: PyTree, seeds: np.ndarray) -> Sharpness:
         """Sharpness at every moment of the trace."""

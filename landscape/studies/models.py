@@ -149,7 +149,7 @@ def _layers(spec: str, rest: str) -> tuple[tuple[int, ...], str]:
     """Widths and the activation of "128-64:relu"."""
     widths, _, activation = rest.partition(":")
     activation = activation or "relu"
-    parts = [part for part in widths.split("-") if part]
+    parts = widths.split("-") if widths else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"model is {spec!r}: widths are whole numbers with - between them, such as mlp:128-64:relu")
     if activation not in networks.ACTIVATIONS:

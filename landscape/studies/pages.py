@@ -123,11 +123,17 @@ def _summary(outcome: Outcome) -> Table:
 
 def _claim(claim: Claim) -> list[Block]:
     verdict, said = claim.verdict.phrase, claim.statement
+    counts, caveat = _text(claim.updates), claim.caveat
     return [
         Paragraph(Text(f"{claim.id}: {verdict.en}. {said.en}", f"{claim.id}：{verdict.zh}。{said.zh}"), strong=True),
         Paragraph(claim.reason),
-        Paragraph(Text(f"Updates: {claim.updates}.", f"更新次数：{claim.updates}。")),
+        *([Paragraph(Text(f"Caveat: {caveat.en}", f"注意：{caveat.zh}"))] if caveat else []),
+        Paragraph(Text(f"Updates: {counts.en}.", f"更新次数：{counts.zh}。")),
     ]
+
+
+def _text(words: Cell) -> Text:
+    return Text(words, words) if isinstance(words, str) else words
 
 
 def _comparisons(outcome: Outcome) -> list[Block]:
@@ -161,7 +167,12 @@ def _trials(outcome: Outcome) -> list[Block]:
     agreement = {True: Text("yes", "是"), False: Text("no", "否"), None: Text("not comparable", "不可比")}
     heads = (Text("number", "数值"), Text("published", "已发表"), Text("measured", "实测"), Text("agrees", "是否一致"))
     rows = tuple((trial.name, trial.published, trial.measured, agreement[trial.agrees]) for trial in outcome.trials)
-    return [Table(heads, rows) if rows else Paragraph(Text("None.", "无。"))]
+    told = Text(
+        "Errors of published numbers that are not on record are taken to be as large as ours: the two agree where they "
+        "differ by at most √2 half widths of our 95 % interval.",
+        "已发表数值的误差若无记录，则视为与本处相同：两者之差不超过本处 95 % 区间半宽的 √2 倍，即为一致。",
+    )
+    return [Table(heads, rows), Paragraph(told)] if rows else [Paragraph(Text("None.", "无。"))]
 
 
 def _origin(outcome: Outcome, environment: Mapping[str, str]) -> list[Block]:
@@ -171,7 +182,7 @@ def _origin(outcome: Outcome, environment: Mapping[str, str]) -> list[Block]:
         "What is not named has its default in landscape.studies.config.Config.",
         "未列出的取 landscape.studies.config.Config 中的默认值。",
     )
-    notes: list[Block] = [Paragraph(Text(note, note)) for note in outcome.notes]
+    notes: list[Block] = [Paragraph(_text(note)) for note in outcome.notes]
     return [
         Heading(Text("What was run", "运行设置")),
         Table(heads, settings),

@@ -101,7 +101,7 @@ class End(NamedTuple):
     seen: Seen  # with params
     status: Any  # int8, a Status
     steps: Any  # int32, updates taken; with a target the first check that saw it reached
-    before: Any  # int32, the check before that: the target was reached after it
+    before: Any  # int32, the check before that: the target was reached after it; without a target as `steps`
 
 
 def descend_to(learning_rate: Any, target: Any) -> optax.GradientTransformationExtraArgs:
@@ -211,11 +211,13 @@ def finish(state: Any, problem: Problem, hyper: dict, target: Any, excess: Any, 
     return Stop(lane.run.params, lane.status, lane.steps, lane.before)
 
 
-def ended(stop: Stop, trace: Seen) -> End:
-    """The end of runs, from their stops and the last moment of their traces, leaves (runs, T)."""
+def ended(stop: Stop, trace: Seen, updates: int) -> End:
+    """The end of runs, from their stops and the last moment of their traces, leaves (runs, T), after `updates`."""
     seen = jax.tree.map(lambda leaf: leaf[:, -1], trace)._replace(params=stop.params)
     status = np.where(np.isfinite(seen.train_loss), stop.status, Status.DIVERGED).astype(np.int8)
-    return End(seen, status, stop.steps, stop.before)
+    # Without a target nothing is checked, and they took all their updates.
+    steps, before = (np.where(stop.status == Status.FINISHED, np.int32(updates), s) for s in (stop.steps, stop.before))
+    return End(seen, status, steps, before)
 
 
 def flatness(point: tuple[PyTree, Share], problem: Problem, *, static: Setting, key: jax.Array) -> sharpness.Sharpness:

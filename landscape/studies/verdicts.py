@@ -35,7 +35,8 @@ class Claim:
     verdict: Verdict
     reason: Text  # with the numbers that decide
     figure: str  # name of the picture that decides
-    updates: str  # update counts beside the epochs: "B = 1: 30 epochs = 43110 updates; B = 512: 30 epochs = 90 updates"
+    updates: Text | str  # update counts beside the epochs: "B = 1: 30 epochs = 43110 updates; B = 512: 30 = 90 updates"
+    caveat: Text | None = None  # choices made after data were seen, trials that are not met: what limits the verdict
 
 
 class Trial(NamedTuple):
@@ -72,18 +73,23 @@ class Outcome:
     record: dict[str, Any]  # plain arrays, numbers and strings: all that the pictures are drawn from
     comparisons: tuple[Comparison, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # name -> a Config, or words: what was run
-    notes: tuple[str, ...] = ()  # what did not go as configured: runs that diverged or missed a target, blocks halved
+    notes: tuple[Text | str, ...] = ()  # what did not go as configured: runs that diverged, blocks halved
 
     def numbers(self) -> dict[str, Any]:
         """The record, with the claims' words and the comparisons, for captions and tables.
 
-        ID_verdict_en, ID_verdict_zh, ID_reason_en, ID_reason_zh of each claim; `comparisons`, their names; and
+        ID_verdict_en, ID_verdict_zh, ID_reason_en, ID_reason_zh of each claim, and ID_caveat_en, ID_caveat_zh, empty
+        where there is none; `comparisons`, their names; and
         `compared` (comparisons, 6), each one's difference or ratio, lower, upper, p-value, adjusted p-value, effect.
         """
         words = {
             f"{claim.id}_{name}_{language}": getattr(text, language)
             for claim in self.claims
-            for name, text in (("verdict", claim.verdict.phrase), ("reason", claim.reason))
+            for name, text in (
+                ("verdict", claim.verdict.phrase),
+                ("reason", claim.reason),
+                ("caveat", claim.caveat or Text("", "")),
+            )
             for language in ("en", "zh")
         }
         names, rows = [part.name for part in self.comparisons], [part.numbers for part in self.comparisons]
@@ -91,18 +97,28 @@ class Outcome:
         return self.record | words | table
 
 
-def decided(lower: float, upper: float, margin: float = 0.0, adjusted: float = 0.0) -> Verdict:
+def decided(lower: float, upper: float, margin: float = 0.0, *, adjusted: float | None) -> Verdict:
     """The verdict on "the difference exceeds `margin`", from the difference's interval.
 
     SUPPORTED where the whole interval lies above the margin and `adjusted`, the p-value corrected for all comparisons
-    of the preset, is below `ALPHA`; NOT_SUPPORTED where the interval lies below the margin: a difference of that size
-    is excluded, be it 0 or of the other sign; else NOT_DECIDED. State the margin before the data are seen.
+    of the preset, is below `ALPHA` (None: there is no p-value, as of a fit, and the interval decides alone);
+    NOT_SUPPORTED where the interval lies below the margin: a difference of that size is excluded, be it 0 or of the
+    other sign; else NOT_DECIDED. State the margin before the data are seen.
     """
     if not lower <= upper:
         raise ValueError(f"the interval ({lower}, {upper}) has its ends in the wrong order, or none")
-    if lower > margin and adjusted < ALPHA:
+    if lower > margin and (adjusted is None or adjusted < ALPHA):
         return Verdict.SUPPORTED
     return Verdict.NOT_SUPPORTED if upper < margin else Verdict.NOT_DECIDED
+
+
+def agrees(published: float, lower: float, upper: float) -> bool:
+    """Whether a published number and a 95 % interval differ by no more than their errors; one rule for all presets.
+
+    Where the published number's error is not on record it is taken to be as large as the interval's: the half width
+    of the difference is then √2 times the interval's. Give logarithms of ratios, and of what is a factor off.
+    """
+    return bool(abs(published - (lower + upper) / 2) <= 2**0.5 * (upper - lower) / 2)
 
 
 def compared(results: Mapping[str, Paired | Ratio]) -> tuple[Comparison, ...]:

@@ -16,14 +16,30 @@ from landscape.problems import datasets_files
 from landscape.statistics import Paired, Ratio, mean_interval, paired, ratio
 from landscape.studies import batch_size
 from landscape.studies.config import Config
-from landscape.studies.verdicts import Claim, Comparison, Outcome, Trial, compared, decided
+from landscape.studies.verdicts import Claim, Comparison, Outcome, Trial, Verdict, agrees, compared, decided
 
 PICTURES = {"accuracy_by_batch_size": batch_sizes.accuracy}
 
 EPOCHS = 20
 MARGIN = 0.01  # of accuracy: what batch size must cost, at equal updates, to be called an effect of its own
-UNKNOWN = "the net, rate, number of epochs and split of the earlier trial on digits are not on record"
+UNKNOWN = Text(
+    "the net, rate, number of epochs and split of the earlier trial on digits are not on record",
+    "早先在手写数字上的试验，其网络、学习率、回合数和划分都没有记录",
+)
+BEFORE = Text(
+    f"The margin of {MARGIN:.0%} and the comparison that decides (smallest against largest batch) were fixed before "
+    "the data were seen; net, learning rate and number of epochs are the defaults of `landscape study`.",
+    f"{MARGIN:.0%} 的界限和起判定作用的比较（最小批量对最大批量）在看到数据之前就已确定；网络、学习率和回合数是 "
+    "`landscape study` 的默认值。",
+)
+RAISED = Text(
+    " After data were seen, on digits: the number of updates was raised after a first try with 2000, in which the "
+    "smallest batch, noisy at this learning rate, was below all others.",
+    "看到数据之后的选择（手写数字）：更新次数是在先试过 2000 次之后调高的，那时最小的批量在这个学习率下噪声很大，准确率"
+    "低于所有其他批量。",
+)
 PANELS, PARTS = ("equal epochs", "equal updates"), ("test", "train")
+PANELS_ZH = ("相同回合数", "相同更新次数")
 TRIAL = {"equal epochs": (0.961, 0.702), "equal updates": (0.952, 0.957)}  # digits: B = 1 and 512; least and most
 CHAPTER = "MNIST 0.982 0.991 0.992 0.986 0.955 0.838, CIFAR-10 0.580 to 0.298"  # B = 1 to 60000
 
@@ -78,7 +94,9 @@ def judged(epochs: batch_size.Study, updates: batch_size.Study) -> Outcome:
     record = recorded(epochs, updates)
     comparisons = compared(differences(record))
     settings = dict(zip(PANELS, (epochs.config, updates.config), strict=True))
-    notes = (*epochs.notes, *updates.notes, *_diverged(record), *([UNKNOWN] if record["data"] == "digits" else []))
+    notes: tuple[Text | str, ...] = (*epochs.notes, *updates.notes, *_diverged(record))
+    if record["data"] == "digits":
+        notes = (*notes, UNKNOWN)
     return Outcome("C12", claims(record, comparisons), trials(record), record, comparisons, settings, notes)
 
 
@@ -165,22 +183,31 @@ def claims(record: dict[str, Any], comparisons: Sequence[Comparison]) -> tuple[C
         f"It is the batch size itself that costs accuracy: by more than {MARGIN:.0%} at a fixed number of updates too.",
         f"降低准确率的是批量大小本身：在更新次数固定时也如此，幅度超过 {MARGIN:.0%}。",
     )
+    both = Text(BEFORE.en + RAISED.en, BEFORE.zh + RAISED.zh) if record["data"] == "digits" else BEFORE
     rows = (
-        ("C12a", falls, test, 0.0, 0, 0),
-        ("C12b", itself, alone, MARGIN, 1, 0),
-        ("C12c", training, train, 0.0, 0, 1),
+        ("C12a", falls, test, 0.0, 0, 0, BEFORE),
+        ("C12b", itself, alone, MARGIN, 1, 0, both),
+        ("C12c", training, train, 0.0, 0, 1, BEFORE),
     )
     return tuple(
         Claim(
             name,
             statement,
-            decided(found.found.lower, found.found.upper, margin, found.adjusted),
+            _verdict(record, found, margin, panel),
             _reason(record, found, panel, part),
             picture,
             counts,
+            caveat,
         )
-        for name, statement, found, margin, panel, part in rows
+        for name, statement, found, margin, panel, part, caveat in rows
     )
+
+
+def _verdict(record: dict[str, Any], comparison: Comparison, margin: float, panel: int) -> Verdict:
+    """Undecided, besides by the numbers, where no run of either batch size trained at all: they say nothing then."""
+    if np.all(record["diverged"][panel, [0, -1]] == record["seeds"]):
+        return Verdict.NOT_DECIDED
+    return decided(comparison.found.lower, comparison.found.upper, margin, adjusted=comparison.adjusted)
 
 
 def _reason(record: dict[str, Any], comparison: Comparison, panel: int, part: int) -> Text:
@@ -199,14 +226,16 @@ def _reason(record: dict[str, Any], comparison: Comparison, panel: int, part: in
     )
 
 
-def counted(record: dict[str, Any]) -> str:
+def counted(record: dict[str, Any]) -> Text:
     """Update counts beside the epochs."""
     sizes = ", ".join(map(str, record["batch_sizes"]))
-    parts = [
-        f"{panel}: {', '.join(map(str, updates))} updates = {', '.join(f'{value:.4g}' for value in epochs)} epochs"
-        for panel, updates, epochs in zip(PANELS, record["updates"], record["epochs"], strict=True)
+    rows = [
+        (", ".join(map(str, updates)), ", ".join(f"{value:.4g}" for value in epochs))
+        for updates, epochs in zip(record["updates"], record["epochs"], strict=True)
     ]
-    return f"B = {sizes}; {'; '.join(parts)}"
+    en = [f"{panel}: {count} updates = {epochs} epochs" for panel, (count, epochs) in zip(PANELS, rows, strict=True)]
+    zh = [f"{panel}：{count} 次更新 = {epochs} 个回合" for panel, (count, epochs) in zip(PANELS_ZH, rows, strict=True)]
+    return Text(f"B = {sizes}; {'; '.join(en)}", f"B = {sizes}；{'；'.join(zh)}")
 
 
 def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
@@ -222,7 +251,7 @@ def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
     low, high = test[1, :, 0].min(), test[1, :, 0].max()
     low_trial, high_trial = TRIAL[PANELS[1]]
     spread = Trial(
-        "digits, test accuracy, equal updates: least and most over B",
+        "digits, test accuracy, equal updates: spread from least to most over B",
         f"{low_trial} to {high_trial} (a spread of {high_trial - low_trial:.3f})",
         f"{low:.4f} to {high:.4f} (a spread of {high - low:.4f})",
         bool(high - low <= MARGIN) if digits else None,
@@ -236,8 +265,8 @@ def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
 
 def _trial(name: str, published: float, found: np.ndarray, comparable: bool) -> Trial:
     mean, lower, upper = found
-    agrees = bool(lower <= published <= upper) if comparable else None
-    return Trial(name, f"{published:.3f}", f"{mean:.4f} ± {upper - mean:.4f} (95 %)", agrees)
+    alike = agrees(published, lower, upper) if comparable else None
+    return Trial(name, f"{published:.3f}", f"{mean:.4f} ± {upper - mean:.4f} (95 %)", alike)
 
 
 def _passed(record: dict[str, Any], level: float) -> str:
@@ -251,10 +280,13 @@ def _passed(record: dict[str, Any], level: float) -> str:
     return f"{level} is passed after about {epochs:.0f} epochs"
 
 
-def _diverged(record: dict[str, Any]) -> list[str]:
+def _diverged(record: dict[str, Any]) -> list[Text]:
     return [
-        f"{panel}, B = {size}: {count} of {record['seeds']} runs diverged; their accuracy counts as it is"
-        for panel, row in zip(PANELS, record["diverged"], strict=True)
+        Text(
+            f"{panel}, B = {size}: {count} of {record['seeds']} runs diverged; their accuracy counts as it is",
+            f"{zh}，B = {size}：{record['seeds']} 次运行中有 {count} 次发散；其准确率照样计入",
+        )
+        for panel, zh, row in zip(PANELS, PANELS_ZH, record["diverged"], strict=True)
         for size, count in zip(record["batch_sizes"], row, strict=True)
         if count
     ]

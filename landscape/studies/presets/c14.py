@@ -16,18 +16,16 @@ from landscape.plots import flatness as plots
 from landscape.statistics import Paired, Ratio, mean_interval, paired, ratio
 from landscape.studies import batch_size
 from landscape.studies.config import Config
-from landscape.studies.presets import implicit_bias
-from landscape.studies.verdicts import Claim, Comparison, Outcome, Trial, Verdict, compared, decided
+from landscape.studies.presets import c14_words, implicit_bias
+from landscape.studies.presets.c14_words import claims, trials
+from landscape.studies.presets.matching import matched, polished, unmatched
+from landscape.studies.verdicts import Outcome, compared
 
-PICTURES = {"matched_loss": plots.matched_loss}
+PICTURES = {c14_words.PICTURE: plots.matched_loss}
 
-# Fixed before the data were seen: a quarter of the smallest gap in Keskar's table but F1's (0.22 points), C2's 1.98.
-MARGIN = 0.005
 LOSSES = (0.1, 0.02)  # at which runs on digits are compared
 SCALE = 0.1  # of the diagonal network's start
 RATES, SIZES = (0.015, 0.03), (1, 2, 5, 10, 40)
-TRIAL = {1: 0.082, 2: 0.114, 5: 0.129, 40: 0.137}  # relative error at learning rate 0.03
-PICTURE = "matched_loss"
 
 
 def configs(full: bool) -> dict[str, Config]:
@@ -73,34 +71,42 @@ def judged(
         "diagonal network": f"n = 40, d = 100, 5 entries of 1, u = v = {SCALE}, loss (1/2) mean (y - <u² - v², x>)², "
         f"learning rates {RATES}, batch sizes {SIZES}, to the loss {implicit_bias.MATCHED:g}"
     }
-    notes = [f"{name}: {note}" for name, study in studies.items() for note in (*study.notes, *missed(study))]
-    open_runs = int(np.sum(~(record["end_loss"] <= implicit_bias.MATCHED)))
+    notes: list[Text | str] = []
+    for name, study in studies.items():
+        notes += [f"{name}: {note}" for note in study.notes]
+        notes += [Text(f"{name}: {note.en}", f"{name}：{note.zh}") for note in unmatched(study)]
+    open_runs, every = int(np.sum(~(record["end_loss"] <= implicit_bias.MATCHED))), record["end_loss"].size
     if open_runs:
-        notes.append(f"diagonal network: {open_runs} of {record['end_loss'].size} runs did not reach their loss")
+        en = f"diagonal network: {open_runs} of {every} runs did not reach their loss, and are left out"
+        notes.append(Text(en, f"对角线性网络：{every} 次运行中有 {open_runs} 次没有达到规定的损失，不参加比较"))
     return Outcome("C14", words, trials(record, comparisons), record, comparisons, settings, tuple(notes))
 
 
 def recorded(studies: list[batch_size.Study]) -> dict[str, Any]:
     """The numbers on digits, leaves (losses, k, ...) with k batch sizes."""
-    ends = [[runs.polished for runs in study.runs] for study in studies]
+    ends = [[polished(runs) for runs in study.runs] for study in studies]
     own = [[runs.end for runs in study.runs] for study in studies]
     per_epoch = np.array([runs.per_epoch for runs in studies[0].runs])
-    updates = np.array([[np.mean(end.steps) for end in row] for row in own])
+    updates, finish = (np.array([[np.mean(end.steps) for end in row] for row in rows]) for rows in (own, ends))
     config = studies[0].config
     accuracy = np.array([[_seen(end, "test_accuracy") for end in row] for row in ends])
+    loss = np.array([[_seen(end, "train_loss") for end in row] for row in ends])  # (losses, k, seeds)
+    losses: Any = np.array([study.config.polish for study in studies])
+    at_one = np.where(matched(loss, losses[:, None, None]), accuracy, np.nan)
     return {
         "batch_sizes": np.array([runs.batch_size for runs in studies[0].runs]),
-        "losses": np.array([study.config.polish for study in studies]),
+        "losses": losses,
         "seeds": config.seeds,
         "samples": studies[0].samples,
         "model": config.model,
         "learning_rate": config.learning_rates[0],
-        "margin": MARGIN,
+        "margin": c14_words.MARGIN,
         "updates": updates,  # mean over seeds, by the batch size's own steps
         "epochs": updates / per_epoch,
-        "loss": np.array([[_seen(end, "train_loss") for end in row] for row in ends]),  # (losses, k, seeds)
+        "finish": finish,  # mean over seeds, by the full batch's steps after those
+        "loss": loss,
         "accuracy": accuracy,
-        "gains": _intervals(accuracy[:, :-1] - accuracy[:, -1:]),  # (losses, k - 1, 3)
+        "gains": _intervals(at_one[:, :-1] - at_one[:, -1:]),  # (losses, k - 1, 3)
         "test_loss": np.array([[_seen(end, "test_loss") for end in row] for row in ends]),
     }
 
@@ -111,38 +117,34 @@ def _seen(end: Any, name: str) -> np.ndarray:
 
 def diagonal(ends: implicit_bias.Ends, flow: np.ndarray) -> dict[str, Any]:
     """The numbers of the diagonal networks, leaves (rates, batch sizes, seeds)."""
-    miss = np.abs(ends.error - ends.predicted) / ends.error
+    error = np.where(ends.loss <= implicit_bias.MATCHED, ends.error, np.nan)
+    miss = np.abs(error - ends.predicted) / error
     return {
         "rates": np.array(RATES),
         "sizes": np.array(SIZES),
-        "error": ends.error,
+        "error": error,  # NaN where a run did not reach `implicit_bias.MATCHED`, as one that diverged
         "predicted": ends.predicted,
         "shrunk": ends.shrunk,
         "end_loss": ends.loss,
+        "end_steps": ends.steps,
         "flow": flow,
-        "error_mean": _intervals(ends.error),  # (rates, batch sizes, 3)
+        "error_mean": _intervals(error),  # (rates, batch sizes, 3)
         "flow_mean": np.array(mean_interval(flow)),
-        "trial_sizes": np.array(list(TRIAL)),
-        "trial_errors": np.array(list(TRIAL.values())),
+        "trial_sizes": np.array(list(c14_words.TRIAL)),
+        "trial_errors": np.array(list(c14_words.TRIAL.values())),
         "miss": np.nanmax(miss[-1], axis=1),  # by batch size, at the last rate
         "miss_median": np.nanmedian(miss[-1], axis=1),
     }
 
 
 def _intervals(values: np.ndarray) -> np.ndarray:
-    return np.apply_along_axis(mean_interval, -1, values)
+    """Means and intervals over the last axis, of what is finite; NaN where fewer than two are."""
 
+    def interval(row: np.ndarray) -> tuple[float, float, float]:
+        fine = row[np.isfinite(row)]
+        return mean_interval(fine) if len(fine) > 1 else (np.nan, np.nan, np.nan)
 
-def missed(study: batch_size.Study) -> list[str]:
-    """Runs that did not end at the loss that all were to have."""
-    target: Any = study.config.polish
-    found = []
-    for runs in study.runs:
-        loss = _seen(runs.polished, "train_loss")
-        count = int(np.sum(~((loss <= target) & (loss >= 0.98 * target))))
-        if count:
-            found.append(f"B = {runs.batch_size}: {count} of {len(loss)} runs are not at the loss {target:g} to 2 %")
-    return found
+    return np.apply_along_axis(interval, -1, values)
 
 
 def differences(record: dict[str, Any]) -> dict[str, Paired | Ratio]:
@@ -150,121 +152,12 @@ def differences(record: dict[str, Any]) -> dict[str, Paired | Ratio]:
     found: dict[str, Paired | Ratio] = {}
     for row, loss in enumerate(record["losses"]):
         for column, size in enumerate(record["batch_sizes"][:-1]):
-            accuracy = record["accuracy"][row]
-            found[_digits(loss, size)] = paired(accuracy[column], accuracy[-1])
+            accuracy, at_one = record["accuracy"][row], matched(record["loss"][row], loss)
+            fine = at_one[column] & at_one[-1]
+            found[c14_words.on_digits(loss, size)] = paired(accuracy[column, fine], accuracy[-1, fine])
     for row, rate in enumerate(record["rates"]):
         for column, size in enumerate(record["sizes"][:-1]):
             a, b = record["error"][row, column], record["error"][row, -1]
             fine = np.isfinite(a) & np.isfinite(b)
-            found[_network(rate, size)] = ratio(a[fine], b[fine])
+            found[c14_words.on_network(rate, size)] = ratio(a[fine], b[fine])
     return found
-
-
-def _digits(loss: Any, size: Any) -> str:
-    return f"digits, test accuracy at loss {loss:g}: B = {size} less the full batch"
-
-
-def _network(rate: Any, size: Any) -> str:
-    return f"diagonal network, error at rate {rate:g}: B = {size} over the full batch"
-
-
-def claims(record: dict[str, Any], comparisons: tuple[Comparison, ...]) -> tuple[Claim, ...]:
-    """Smallest against full batch decides, as fixed before the data were seen: on digits at both losses."""
-    by_name = {part.name: part for part in comparisons}
-    sizes, rates = record["batch_sizes"], record["rates"]
-    digits = [by_name[_digits(loss, sizes[0])] for loss in record["losses"]]
-    network = by_name[_network(rates[-1], record["sizes"][0])]
-    verdicts = {decided(part.found.lower, part.found.upper, MARGIN) for part in digits}
-    gain = decided(*(-np.log([network.found.upper, network.found.lower])))
-    return (
-        Claim(
-            "C14a",
-            Text(
-                f"Trained to the same loss, small batches test better, by more than {MARGIN:.1%} on digits.",
-                f"训练到相同的损失时，小批量的测试准确率更高（在手写数字上高出 {MARGIN:.1%} 以上）。",
-            ),
-            verdicts.pop() if len(verdicts) == 1 else Verdict.NOT_DECIDED,
-            _digits_reason(record, comparisons, digits),
-            PICTURE,
-            _counts(record),
-        ),
-        Claim(
-            "C14b",
-            Text(
-                "Among solutions that fit equally well, small batches can find better ones: diagonal linear network.",
-                "在拟合得同样好的解中，小批量可能找到更好的解：对角线性网络。",
-            ),
-            gain,
-            _network_reason(record, network),
-            PICTURE,
-            f"each run until its loss is {implicit_bias.MATCHED:g}, at most {implicit_bias.UPDATES} updates",
-        ),
-    )
-
-
-def _digits_reason(record: dict[str, Any], comparisons: tuple[Comparison, ...], deciding: list[Comparison]) -> Text:
-    every = [part for part in comparisons if part.name.startswith("digits")]
-    more = sum(part.numbers[0] > 0 for part in every)
-    clear = sum(part.adjusted < 0.05 for part in every)
-    size = record["batch_sizes"][0]
-    rows = [(loss, *part.numbers) for loss, part in zip(record["losses"], deciding, strict=True)]
-    en = "; ".join(
-        f"at loss {loss:g} {middle:+.2%} [{low:+.2%}, {high:+.2%}], p = {p:.1g}, {adjusted:.1g} after Holm's correction"
-        for loss, middle, low, high, p, adjusted, _ in rows
-    )
-    zh = "；".join(
-        f"损失 {loss:g} 处 {middle:+.2%} [{low:+.2%}, {high:+.2%}]，p = {p:.1g}，Holm 校正后 {adjusted:.1g}"
-        for loss, middle, low, high, p, adjusted, _ in rows
-    )
-    return Text(
-        f"B = {size} less the full batch, {record['seeds']} pairs, test accuracy: {en}. Of all {len(every)} "
-        f"comparisons with the full batch {more} are positive; {clear} have an adjusted p below 0.05.",
-        f"B = {size} 减全批量，{record['seeds']} 对，测试准确率：{zh}。与全批量的 {len(every)} 个比较中有 {more} 个"
-        f"为正；{clear} 个校正后 p 小于 0.05。",
-    )
-
-
-def _network_reason(record: dict[str, Any], deciding: Comparison) -> Text:
-    middle, low, high, p, adjusted, effect = deciding.numbers
-    pairs, size, rate = deciding.found.pairs, record["sizes"][0], record["rates"][-1]
-    return Text(
-        f"At learning rate {rate:g} the error of B = {size} is {middle:.3f} times that of the full batch [{low:.3f}, "
-        f"{high:.3f}], geometric mean over {pairs} data sets, p = {p:.1g}, {adjusted:.1g} after Holm's correction, "
-        f"effect size {effect:.2g}.",
-        f"学习率 {rate:g} 下，B = {size} 的误差是全批量的 {middle:.3f} 倍 [{low:.3f}, {high:.3f}]（{pairs} 个数据集的几"
-        f"何平均），p = {p:.1g}，Holm 校正后 {adjusted:.1g}，效应量 {effect:.2g}。",
-    )
-
-
-def _counts(record: dict[str, Any]) -> str:
-    sizes = ", ".join(map(str, record["batch_sizes"]))
-    rows = [
-        f"to loss {2 * loss:g}: {', '.join(f'{value:.0f}' for value in updates)} updates = "
-        f"{', '.join(f'{value:.3g}' for value in epochs)} epochs, mean over seeds; then the full batch to {loss:g}"
-        for loss, updates, epochs in zip(record["losses"], record["updates"], record["epochs"], strict=True)
-    ]
-    return f"B = {sizes}; {'; '.join(rows)}"
-
-
-def trials(record: dict[str, Any], comparisons: tuple[Comparison, ...]) -> tuple[Trial, ...]:
-    """The trial's numbers; its errors, which are not on record, are taken to be as large as ours."""
-    by_name = {part.name: part for part in comparisons}
-    sizes = list(record["sizes"])
-    found = []
-    for size, published in TRIAL.items():
-        mean, low, high = record["error_mean"][-1, sizes.index(size)]
-        agrees = bool(abs(mean - published) <= 2**0.5 * (high - low) / 2)
-        name = f"diagonal network, relative error |β - β*|² / |β*|², B = {size}"
-        found.append(Trial(name, f"{published:.3f}", f"{mean:.3f} ± {(high - low) / 2:.3f} (95 %)", agrees))
-    for size in (1, 2, 5):
-        middle, low, high, *_ = by_name[_network(record["rates"][-1], size)].numbers
-        published = TRIAL[size] / TRIAL[40]
-        agrees = bool(abs(np.log(middle / published)) <= 2**0.5 * np.log(high / low) / 2)
-        name = f"diagonal network, error of B = {size} over the full batch's"
-        found.append(Trial(name, f"{published:.3f}", f"{middle:.3f} [{low:.3f}, {high:.3f}]", agrees))
-    p = by_name[_network(record["rates"][-1], 1)].found.p_value
-    found.append(Trial("diagonal network, Wilcoxon's p, B = 1", "2e-06", f"{p:.1g}", bool(p < 1e-5)))
-    gaps = [part.numbers[0] for part in comparisons if part.name.startswith("digits")]
-    mixed = bool(min(gaps) < 0 < max(gaps))
-    words = ", ".join(f"{gap:+.2%}" for gap in gaps)
-    return (*found, Trial("digits, accuracy at matched loss", "no gain, mixed signs", words, mixed))

@@ -16,19 +16,15 @@ from landscape.plots import recovery as drawing
 from landscape.studies import batch_size, scaling
 from landscape.studies.batch_size import Runs, Status
 from landscape.studies.config import Config
-from landscape.studies.presets import c17_recovery
-from landscape.studies.verdicts import Claim, Outcome, Trial, decided
+from landscape.studies.presets import c17_recovery, c17_words
+from landscape.studies.verdicts import Outcome
 
 PICTURES = {"steps_to_target": drawing.steps, "large_batch_recovery": drawing.recipes}
 
-TARGET = 0.05  # training loss
-MARGIN = 0.2  # of steps: how far the law may be off at any batch size and still be said to hold; set beforehand
-DECADE = 10.0  # how far the noise scale may be off, as McCandlish et al. have it
 # rates 2^(k/2), by batch size; larger ones as 64
 TRIED = {2: (-6, -3), 4: (-5, -2), 8: (-4, -1), 16: (-2, 1), 32: (-2, 1), 64: (-1, 2)}
 LONGEST, BEND = 500, 35  # updates at most, LONGEST (1 + BEND / B): 2.7 times those of the trial's fit
 SEEDS, SEEDS_FULL = 16, 32
-CRITICAL, NOISE = 107.0, (28.0, 1159.0)  # of the trial on digits, whose net, target and batch size are not on record
 
 
 def configs(full: bool = False) -> tuple[Config, ...]:
@@ -49,7 +45,7 @@ def configs(full: bool = False) -> tuple[Config, ...]:
                 learning_rates=tuple(2 ** (k / 2) for k in range(low, high + 1)),
                 seeds=SEEDS_FULL if full else SEEDS,
                 match="loss",
-                target=TARGET,
+                target=c17_words.TARGET,
                 updates=round(LONGEST * (1 + BEND / size)) if size else LONGEST,
                 trace=24,
                 sharpness="none",
@@ -97,8 +93,8 @@ def judged(studies: list[batch_size.Study]) -> Outcome:
     """The verdicts on the law and on the noise scale, from a study of each batch size."""
     record = recorded(studies)
     settings = {f"steps, B = {study.runs[0].batch_size}": study.config for study in studies}
-    notes = [sentence for study in studies for sentence in study.notes] + told(record)
-    return Outcome("C17", claims(record), trials(record), record, (), settings, tuple(notes))
+    notes: list[Text | str] = [*(sentence for study in studies for sentence in study.notes), *c17_words.told(record)]
+    return Outcome("C17", c17_words.claims(record), c17_words.trials(record), record, (), settings, tuple(notes))
 
 
 def recorded(studies: list[batch_size.Study]) -> dict[str, Any]:
@@ -107,12 +103,19 @@ def recorded(studies: list[batch_size.Study]) -> dict[str, Any]:
     ragged = ("logs", "grid", "reached")
     record: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0] if name not in ragged}
     record |= {name: _padded([row[name] for row in rows]) for name in ("grid", "reached")}  # NaN: no such rate
-    record |= {"target": studies[0].config.target, "samples": studies[0].samples, "margin": MARGIN, "decade": DECADE}
+    record |= {
+        "target": studies[0].config.target,
+        "samples": studies[0].samples,
+        "margin": c17_words.MARGIN,
+        "decade": c17_words.DECADE,
+    }
     record |= {"seeds": studies[0].config.seeds, "parameters": studies[0].parameters, "model": studies[0].config.model}
     fit = record["fitted"] = record["place"] >= 0
     record |= fitted(record["sizes"][fit], record["tuned_logs"][fit])
-    drawn = scaling.resampled(record["sizes"][fit], _padded([row["logs"] for row in rows if row["place"] >= 0]))
-    record["resampled"] = np.percentile(drawn, (2.5, 97.5), axis=0).T  # of S_min and B_crit
+    record["resampled"] = np.full((2, 2), np.nan)
+    if fit.sum() >= c17_words.LEAST:
+        drawn = scaling.resampled(record["sizes"][fit], _padded([row["logs"] for row in rows if row["place"] >= 0]))
+        record["resampled"] = np.percentile(drawn, (2.5, 97.5), axis=0).T  # of S_min and B_crit
     noise = [_noise(study.runs[0], row) for study, row in zip(studies, rows, strict=True)]
     record |= {"shares": scaling.SHARES, "scale": np.array([part[0] for part in noise])}
     record["predicted"] = np.array([part[1] for part in noise])
@@ -148,10 +151,11 @@ def _row(study: batch_size.Study) -> dict[str, Any]:
 
 
 def fitted(sizes: np.ndarray, logs: np.ndarray) -> dict[str, Any]:
-    """The fit to log steps (k, seeds) at the tuned rates, and how well it holds."""
+    """The fit to log steps (k, seeds) at the tuned rates, and how well it holds; NaN where k is too small for one."""
     mean, error = scaling.mean_and_error(logs)
-    found = scaling.fit(sizes, mean, error)
-    half = scaling.halves(error, logs.shape[1])
+    enough, none = len(sizes) >= c17_words.LEAST, np.full(3, np.nan)
+    found = scaling.fit(sizes, mean, error) if enough else scaling.Fit(none, none, np.nan * mean, np.nan, np.nan)
+    half = scaling.halves(error, logs.shape[1]) if len(sizes) else error
     return {
         "mean_log": mean,
         "error_log": error,
@@ -160,9 +164,9 @@ def fitted(sizes: np.ndarray, logs: np.ndarray) -> dict[str, Any]:
         "residuals": found.residuals,
         "scatter": found.scatter,
         "p_value": found.p_value,
-        "power_scatter": scaling.power_scatter(sizes, mean, error),
+        "power_scatter": scaling.power_scatter(sizes, mean, error) if enough else np.nan,
         "half": half,
-        "worst": np.array(scaling.worst(found.residuals, half)),
+        "worst": np.array(scaling.worst(found.residuals, half)) if enough else none[:2],
     }
 
 
@@ -187,114 +191,10 @@ def _noise(runs: Runs, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compared_with_fit(record: dict[str, Any]) -> dict[str, Any]:
-    """Predicted over fitted B_crit, on the runs whose batch size is nearest to it: as far apart as intervals allow."""
+    """Predicted over fitted B_crit, on the runs whose batch size is nearest to it: as far apart as intervals allow.
+
+    The first batch size's, and NaN, where there is no fit.
+    """
     apart = np.abs(np.log(record["sizes"] / record["critical"][0]))
     nearest = int(np.where(record["fitted"], apart, np.inf).argmin())
     return {"nearest": nearest, "ratio": record["predicted"][nearest] / record["critical"][[0, 2, 1]]}
-
-
-def claims(record: dict[str, Any]) -> tuple[Claim, ...]:
-    """The law, and what the noise scale predicts."""
-    low, high = record["worst"]
-    margin = np.log1p(MARGIN)
-    ratio = np.abs(np.log10(record["ratio"]))
-    within = 0.0 if record["ratio"][1] < 1 < record["ratio"][2] else float(ratio[1:].min())
-    law = Text(
-        f"With the learning rate tuned at each batch size, the updates to a training loss of {TARGET:g} follow "
-        f"S = S_min (1 + B_crit / B), to {MARGIN:.0%} at each.",
-        f"每种批量都调好学习率时，达到训练损失 {TARGET:g} 所需的更新次数服从 S = S_min (1 + B_crit / B)，误差不超过 "
-        f"{MARGIN:.0%}。",
-    )
-    scale = Text(
-        "The gradient noise scale along training predicts B_crit within an order of magnitude.",
-        "训练过程中的梯度噪声尺度可以预测 B_crit，误差在一个数量级以内。",
-    )
-    rows = (
-        ("C17b", law, decided(-high, -low, -margin), _law_reason(record)),
-        ("C17c", scale, decided(-float(ratio[1:].max()), -within, -np.log10(DECADE)), _scale_reason(record)),
-    )
-    return tuple(
-        Claim(name, said, verdict, why, "steps_to_target", counted(record)) for name, said, verdict, why in rows
-    )
-
-
-def _law_reason(record: dict[str, Any]) -> Text:
-    (best, low, high), (crit, crit_low, crit_high) = record["shortest"], record["critical"]
-    size = int(np.abs(record["residuals"]).argmax())
-    worst, ends = np.expm1(record["residuals"][size]), np.expm1(record["worst"])
-    at = record["sizes"][record["fitted"]][size]
-    return Text(
-        f"S_min = {best:.4g} [{low:.4g}, {high:.4g}], B_crit = {crit:.3g} [{crit_low:.3g}, {crit_high:.3g}] (95 %). "
-        f"The largest residual is {worst:+.1%}, at B = {at}; by an interval for all batch sizes at once the law is off "
-        f"by {ends[0]:.1%} to {ends[1]:.1%}, against {MARGIN:.0%} allowed. χ² per degree of freedom is "
-        f"{record['scatter']:.2g} (p = {record['p_value']:.1g}: 1 would be the seeds' noise alone); a power law of B, "
-        f"also with two constants, has {record['power_scatter']:.3g}.",
-        f"S_min = {best:.4g} [{low:.4g}, {high:.4g}]，B_crit = {crit:.3g} [{crit_low:.3g}, {crit_high:.3g}]（95 %）。最"
-        f"大残差为 {worst:+.1%}（B = {at}）；按同时覆盖所有批量的区间，偏差为 {ends[0]:.1%} 到 {ends[1]:.1%}，允许 "
-        f"{MARGIN:.0%}。每自由度 χ² 为 {record['scatter']:.2g}（p = {record['p_value']:.1g}；若只有种子噪声则为 1）；同"
-        f"样有两个常数的 B 的幂律为 {record['power_scatter']:.3g}。",
-    )
-
-
-def _scale_reason(record: dict[str, Any]) -> Text:
-    place = record["nearest"]
-    size, (mean, low, high) = record["sizes"][place], record["predicted"][place]
-    start, end = record["scale"][place, [0, -1], 0]
-    ratio, below, above = record["ratio"]
-    other = record["predicted"][:, 0] / record["critical"][0]
-    return Text(
-        f"Along the tuned runs of B = {size}, the nearest to B_crit, tr Σ / |G|² goes from {start:.3g} to {end:.3g}; "
-        f"the B_crit it predicts is {mean:.3g} [{low:.3g}, {high:.3g}], {ratio:.2g} [{below:.2g}, {above:.2g}] times "
-        f"the fitted one. Along the runs of other batch sizes it would be {other.min():.2g} to {other.max():.2g} "
-        "times: it depends on the run that it is measured on.",
-        f"在最接近 B_crit 的 B = {size} 的已调运行中，tr Σ / |G|² 从 {start:.3g} 变到 {end:.3g}；由它预测的 B_crit 为 "
-        f"{mean:.3g} [{low:.3g}, {high:.3g}]，是拟合值的 {ratio:.2g} [{below:.2g}, {above:.2g}] 倍。在其他批量的运行中"
-        f"为 {other.min():.2g} 到 {other.max():.2g} 倍：取决于在哪次运行上测量。",
-    )
-
-
-def counted(record: dict[str, Any]) -> str:
-    """Updates to the target beside the epochs."""
-    means = np.exp(record["tuned_logs"].mean(axis=1))
-    return "; ".join(
-        f"B = {size}: {'' if fitted else 'more than '}{count:.0f} updates = {count / per:.3g} epochs"
-        for size, count, per, fitted in zip(record["sizes"], means, record["per_epoch"], record["fitted"], strict=True)
-    )
-
-
-def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
-    """The trial on digits beside what was measured."""
-    value, low, high = record["critical"]
-    found = [
-        Trial("digits, B_crit", f"{CRITICAL:g}", f"{value:.3g} [{low:.3g}, {high:.3g}]", bool(low <= CRITICAL <= high))
-    ]
-    for place in sorted({record["nearest"], len(record["sizes"]) - 1}):
-        ends = record["scale"][place, [0, -1]]
-        agrees = all(low <= published <= high for published, (_, low, high) in zip(NOISE, ends, strict=True))
-        measured = " to ".join(f"{mean:.3g} [{low:.3g}, {high:.3g}]" for mean, low, high in ends)
-        name = f"digits, tr Σ / |G|² from start to target, tuned run of B = {record['sizes'][place]}"
-        found.append(Trial(name, f"{NOISE[0]:g} to {NOISE[1]:g}", measured, agrees))
-    return tuple(found)
-
-
-def told(record: dict[str, Any]) -> list[str]:
-    """What did not go as configured: rates at an edge, runs that missed the target, and what became of them."""
-    found = []
-    columns = ("sizes", "rates", "edges", "grid", "missed", "diverged", "runs", "tuned_missed", "fitted", "longest")
-    for row in zip(*(record[name] for name in columns), strict=True):
-        size, rate, edge, grid, missed, diverged, runs, own, fitted, longest = row
-        low, high = np.nanmin(grid), np.nanmax(grid)
-        if edge:
-            found.append(
-                f"steps, B = {size}: the best rate, {rate:.3g}, is at the edge of those tried, {low:.3g} to {high:.3g}"
-            )
-        if missed:
-            found.append(
-                f"steps, B = {size}: {missed} of {runs} runs did not reach the target in {longest} updates ({diverged} "
-                "diverged); a rate with such a run is not chosen where another has none"
-            )
-        if not fitted:
-            found.append(
-                f"steps, B = {size}: at each rate runs missed the target ({own} at the best one): not in the fit"
-            )
-    return found

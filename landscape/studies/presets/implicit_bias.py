@@ -37,12 +37,14 @@ class Lane(NamedTuple):
 
     run: descent.Lane
     data: Dataset
+    steps: Any  # int32, the last check
 
 
 class Ends(NamedTuple):
     """Where runs ended, leaves (rates, batch sizes, seeds, ...)."""
 
     loss: np.ndarray
+    steps: np.ndarray  # updates, to a multiple of `CHECKED`
     error: np.ndarray  # |β - β*|² / |β*|²
     predicted: np.ndarray  # that of the flow's end from the run's own effective scale
     shrunk: np.ndarray  # mean over the weights off the support of ln(α / a), a² = u v
@@ -75,7 +77,7 @@ def errors(
 def _runs(
     problem: Problem, cases: list, rates: Sequence[float], size: int, store: Path | None, progress: bool
 ) -> list[tuple]:
-    """(u, v, loss) of every rate's seeds, one batch size."""
+    """(u, v, loss, steps) of every rate's seeds, one batch size."""
     seeds = len(cases)
     x, y = (np.stack([getattr(data, name) for data, _ in cases] * len(rates)) for name in ("x", "y"))
     data = Dataset(x, y)
@@ -87,14 +89,14 @@ def _runs(
     how: Any = {"static": method, "key": 0, "seeds": np.tile(np.arange(seeds), len(rates)), "store": place}
     how["progress"] = f"B = {size}, diagonal network" if progress else False
     # A block for each of two cores; the lanes of a seed need not be in one.
-    (params, loss), _ = sweep(process, Point(start, data), problem, shared, block=32, **how)
-    return list(zip(*(np.asarray(leaf[...]) for leaf in (*params, loss)), strict=True))
+    (params, *seen), _ = sweep(process, Point(start, data), problem, shared, block=32, **how)
+    return list(zip(*(np.asarray(leaf[...]) for leaf in (*params, *seen)), strict=True))
 
 
 def init(point: Point, problem: Problem, hyper: dict, *, static: descent.Method, key: Any) -> tuple[Lane, PyTree]:
     """The state before the first update."""
     run, counts = descent.init(point.start, problem, hyper, static=static, key=key)
-    return Lane(run, point.data), counts
+    return Lane(run, point.data, jnp.int32(0)), counts
 
 
 def advance(
@@ -109,30 +111,29 @@ def advance(
 
 def check(state: Any, step: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> tuple[Lane, Any]:
     """The run, and whether it is at its end: its loss is `MATCHED` or not finite."""
-    del step
     loss = finish(state, problem, hyper, static=static)[1]
-    return state[0], (loss <= MATCHED) | ~jnp.isfinite(loss)
+    return state[0]._replace(steps=jnp.int32(step)), (loss <= MATCHED) | ~jnp.isfinite(loss)
 
 
-def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> tuple[Factors, Any]:
-    """The point and the loss on the run's own samples."""
+def finish(state: Any, problem: Problem, hyper: dict, *, static: descent.Method) -> tuple[Factors, Any, Any]:
+    """The point, the loss on the run's own samples, and the updates taken."""
     del hyper, static
     lane = state[0]
-    return lane.run.params, problem.loss(lane.run.params, lane.data)
+    return lane.run.params, problem.loss(lane.run.params, lane.data), lane.steps
 
 
-def _end(case: tuple[Dataset, np.ndarray], scale: float, u: np.ndarray, v: np.ndarray, loss: Any) -> tuple:
+def _end(case: tuple[Dataset, np.ndarray], scale: float, u: np.ndarray, v: np.ndarray, loss: Any, steps: Any) -> tuple:
     """What `Ends` has of one run."""
     data, truth = case
     error = _error(vector(Factors(u, v)), truth)
     if not loss <= MATCHED:
-        return loss, error, np.nan, np.nan
+        return loss, steps, error, np.nan, np.nan
     effective = np.sqrt(np.abs(u * v))  # β = 2 a² sinh ln|u/v| where a sign has turned too
     shrunk = np.mean(np.log(scale / effective)[truth == 0])
     try:
-        return loss, error, _error(closest(data, effective), truth), shrunk
+        return loss, steps, error, _error(closest(data, effective), truth), shrunk
     except ValueError:
-        return loss, error, np.nan, shrunk
+        return loss, steps, error, np.nan, shrunk
 
 
 def _error(found: np.ndarray, truth: np.ndarray) -> float:
