@@ -383,7 +383,7 @@ def test_an_unfair_shuffle_is_seen():
 
 
 def test_ranks_of_equal_words_are_still_a_permutation(monkeypatch):
-    monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.array([7, 3, 7, 3, 7], jnp.uint32))
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.array([7, 3, 7, 3, 7], jnp.uint32))
     assert descent.shuffle(jax.random.key(0), 5).tolist() == [2, 0, 3, 1, 4]
 
 
@@ -405,7 +405,7 @@ def test_packed_places_with_equal_words_have_either_order(monkeypatch):
     monkeypatch.setattr(descent, "RANKED", 0)
     orders = []
     for mask in range(8):
-        monkeypatch.setattr(jax.random, "bits", lambda key, shape, m=mask: jnp.array([8] * 8 + [m], jnp.uint32))
+        monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype, m=mask: jnp.array([8] * 8 + [m], jnp.uint32))
         orders.append(np.argsort(descent.shuffle(jax.random.key(0), 8)))
     first = np.sum([place[:, None] < place for place in orders], axis=0)
     assert np.all(first[~np.eye(8, dtype=bool)] == 4)

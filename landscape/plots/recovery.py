@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.plots.marks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, legend, theory
-from landscape.studies import scaling
 
 STYLES = (
     (BLACK, "s", "-"),
@@ -71,7 +70,7 @@ def _steps(record: Mapping[str, Any], ax: Axes) -> None:
         legend(ax)
         return
     ax.set_ylim(0.7 * shortest, 1.4 * np.exp(logs.max()))
-    theory(every, scaling.law(every, shortest, critical), ax, label="fit, $S_{\\min}(1 + B_{crit}/B)$")
+    theory(every, shortest * (1 + critical / every), ax, label="fit, $S_{\\min}(1 + B_{crit}/B)$")
     theory(every, shortest + 0 * every, ax, label="$S_{\\min}$", style=":")
     theory(every, shortest * critical / every, ax, label="$S_{\\min} B_{crit}/B$: no sample wasted", style="--")
     ax.axvspan(low, high, color=GREY, alpha=0.5, linewidth=0, label="$B_{crit}$, 95 %", zorder=0)
