@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-RUNS = 200
+RUNS = 400
 
 
 @pytest.fixture(scope="module")
