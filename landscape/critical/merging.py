@@ -4,8 +4,9 @@ An eigenvalue counts as zero within
 
     tolerance = 50 n eps max(|H(x)|, median |H(start)|) + 2 max |H(x + v) - H(x)|,
 
-v being what is left of the way to the limit along the last step, or eps (1 + |x|) in each coordinate. Relative to
-|H(x)| alone it would mislabel points where H vanishes; a fixed number would mislabel x² + 1e-6 y².
+v being what is left of the way to the limit along the last step; or, in a fixed direction, as far as the limit may be,
+at least 8 eps (1 + |x|) in each coordinate. Relative to |H(x)| alone it would mislabel points where H vanishes; a fixed
+number would mislabel x² + 1e-6 y².
 
 Regular points are merged by distance. Of a set of critical points no start hits the same one twice: its points are
 merged by loss and inertia, and told from points by walking, as `sets` does.

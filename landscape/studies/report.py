@@ -32,8 +32,7 @@ def table(study: "Study") -> str:
 def _row(study: "Study", runs: "Runs", edge: bool) -> list[str]:
     end = runs.end if runs.polished is None else runs.polished
     seen = end.seen
-    fixed = study.config.match != "loss"
-    updates = np.full(len(runs.seeds), runs.moments[-1]) if fixed else runs.end.steps
+    updates = runs.end.steps
     cells = [str(runs.batch_size), f"{runs.learning_rates[0]:.3g}{'*' * edge}", _mean(updates, ".0f")]
     cells.append(_mean(updates / runs.per_epoch, ".1f"))
     cells += [_mean(seen.train_loss, ".4f"), _mean(seen.train_accuracy, ".4f")]
