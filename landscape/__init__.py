@@ -14,10 +14,10 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "audit", "basins", "cli", "continuation", "critical", "descent", "diagnosis", "estimate", "flow", "geometry",
-    "hessian", "labelling", "optimizers", "orbits", "outcomes", "paths", "plane", "plots", "problem", "problems",
-    "refinement", "sharpness", "smallmatrix", "starts", "statistics", "store", "studies", "surface", "sweep", "theory",
-    "uncertainty",
+    "audit", "basins", "cli", "continuation", "critical", "descent", "diagnosis", "draws", "estimate", "flow",
+    "geometry", "hessian", "labelling", "optimizers", "orbits", "outcomes", "paths", "plane", "plots", "problem",
+    "problems", "refinement", "sharpness", "smallmatrix", "starts", "statistics", "store", "studies", "surface",
+    "sweep", "theory", "uncertainty",
 )  # fmt: skip
 __all__ = [*_MODULES, "diagnose"]
 

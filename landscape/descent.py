@@ -6,7 +6,6 @@ mean over its own samples. Batches may be drawn independently at each step inste
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from landscape.draws import drawn, shuffle
+from landscape.hyperparameters import Optimizer, checked_hyper
 from landscape.loops import by_reciprocals, repeat
-from landscape.optimizers import arguments
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count, float_dtype
 from landscape.process import Process
@@ -25,25 +25,10 @@ from landscape.starts import checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any
-Optimizer = Callable[..., optax.GradientTransformation]
 
 OBSERVABLES = ("params", "loss", "gradient_norm")
 DRAWS = ("reshuffled", "without replacement", "with replacement")
-RANKED = 64  # samples up to which counting ranks is a cheaper permutation than sorting
 MOST = 2**31 - 1  # steps that an optimizer's count can hold
-PACKED = 2048  # samples up to which a place and 21 random bits or more are one word
-
-
-# Where optax's formulas, and our schedules', have a meaning; of other factories only the learning rate is known.
-RANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "learning_rate": (lambda value: value >= 0, " and not negative"),
-    **dict.fromkeys(("b1", "b2"), (lambda value: (0 <= value) & (value < 1), ", 0 or more and below 1")),
-    "decay": (lambda value: (0 <= value) & (value <= 1), ", from 0 to 1"),
-    **dict.fromkeys(
-        ("eps", "eps_root", "initial_accumulator_value", "initial_scale"), (lambda value: value >= 0, ", 0 or more")
-    ),
-    **dict.fromkeys(("decay_steps", "warm_up_steps"), (lambda value: value > 0, " and above 0")),
-}
 
 
 class Method(NamedTuple):
@@ -239,56 +224,6 @@ def finish(state: tuple[Lane, PyTree], problem: Problem, hyper: dict, *, static:
     return Observation(**{name: value if name in static.observe else None for name, value in known.items()})
 
 
-def shuffle(key: jax.Array, size: int) -> jax.Array:
-    """A uniformly random permutation of 0, ..., size - 1.
-
-    Few samples: the rank of each among random 32-bit words, equal words by their place (a bias below size² / 2^33).
-    Under `vmap` that takes a few vector operations where a sort takes 160 to 700 ns an element.
-
-    Up to 2048: words of random bits above the place are sorted, a seventh of the cost of `jax.random.permutation` and
-    its sort of pairs. Of two equal random parts (less than one pair in a permutation, on average) the first is that of
-    the lesser place under a random mask, so each pair is in either order with probability 1/2 exactly; what is left is
-    that pairs equal in the same permutation share the mask. More: `jax.random.permutation`.
-    """
-    if size > PACKED:
-        return jax.random.permutation(key, size)
-    if size > RANKED:
-        low = np.uint32((1 << (size - 1).bit_length()) - 1)
-        words, place = jax.random.bits(key, (size + 1,), jnp.uint32), jnp.arange(size)
-        mask = words[size] & low
-        ordered = jnp.sort((words[:size] & ~low) | (place.astype(jnp.uint32) ^ mask), stable=False)
-        return ((ordered & low) ^ mask).astype(place.dtype)
-    word, place = jax.random.bits(key, (size,), jnp.uint32), jnp.arange(size)
-    earlier = (word[None, :] < word[:, None]) | ((word[None, :] == word[:, None]) & (place[None, :] < place[:, None]))
-    return jnp.sum(earlier, axis=1)
-
-
-def drawn(key: jax.Array, count: int, size: int) -> jax.Array:
-    """`count` different numbers of 0, ..., size - 1, all ordered choices alike: the beginning of a random permutation.
-
-    The first steps of Fisher and Yates: step i exchanges what is at place i with what is at a random place p_i >= i
-    (with a bias below size / 2^32). Only what was moved is remembered, count² comparisons whatever the size: at 1797 a
-    draw of 16 takes a hundredth of `jax.random.permutation`, one of 600 as long. A smaller count with the same key is
-    the beginning of a larger one. Few samples: that of `shuffle`, which is cheaper.
-    """
-    if size <= RANKED:
-        return shuffle(key, size)[:count]
-    place = jnp.arange(count)
-    words = jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i), dtype=jnp.uint32))(place)
-    other = place + (words % (size - place).astype(jnp.uint32)).astype(place.dtype)
-
-    def step(i: jax.Array, carry: tuple) -> tuple:
-        left, taken = carry  # what step k left at place other[k], and what it took
-
-        def at(p: jax.Array) -> jax.Array:
-            last = jnp.max(jnp.where((other == p) & (place < i), place, -1))
-            return jnp.where(last < 0, p, jnp.sum(jnp.where(place == last, left, 0)))
-
-        return left.at[i].set(at(i)), taken.at[i].set(at(other[i]))
-
-    return jax.lax.fori_loop(0, count, step, (place, place))[1]
-
-
 def _epochs(update: Callable, moving: tuple, start: Any, stop: Any, problem: Problem, batch: int, key: Any) -> tuple:
     """The minibatch steps start, ..., stop - 1: an epoch's permutation depends on the key and its number alone."""
     full, short = divmod(problem.size, batch)
@@ -425,58 +360,3 @@ def checked_batch_size(problem: Problem, batch_size: int | None) -> int | None:
             f"batch_size is {batch_size!r}, but the problem has {samples}: give a whole number from 1 to {problem.size}"
         )
     return int(batch_size)
-
-
-def checked_hyper(optimizer: Optimizer, hyper: dict[str, Any], lanes: int, dtype: Any) -> tuple[dict, dict, tuple]:
-    """The hyper-parameters that all lanes share, those of each lane's own, and the static ones."""
-    if not callable(optimizer):
-        raise TypeError(
-            f"optimizer is a {type(optimizer).__name__}: give the factory itself, such as optax.sgd, and its arguments "
-            f"in hyper"
-        )
-    if not isinstance(hyper, dict):
-        raise TypeError(f"hyper is {hyper!r:.60}: give a dict, such as {{'learning_rate': 0.1}}")
-    name = getattr(optimizer, "__name__", str(optimizer))
-    parameters = arguments("optimizer", optimizer)
-    for given in hyper:
-        if given not in parameters:
-            near = difflib.get_close_matches(given, parameters, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"hyper has {given!r}, which {name} does not take: did you mean {near!r}? "
-                f"It takes {', '.join(parameters)}"
-            )
-    missing = [
-        p
-        for p, v in parameters.items()
-        if v.default is v.empty and v.kind is v.POSITIONAL_OR_KEYWORD and p not in hyper
-    ]
-    if missing:
-        raise ValueError(f"hyper lacks {', '.join(missing)}, which {name} needs: add hyper={{{missing[0]!r}: ...}}")
-    shared: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    options: list[tuple[str, Any]] = []
-    ours = str(getattr(optimizer, "__module__", "")).split(".")[0] in ("optax", "landscape")
-    for given, value in hyper.items():
-        bounded = given == "learning_rate" or (ours and given in RANGES)
-        whole = isinstance(value, int | np.integer) and given != "learning_rate"
-        if value is None and given == "learning_rate":
-            raise ValueError("learning_rate is None: give a number, an array of one for each lane, or a schedule")
-        if value is None or callable(value) or (isinstance(value, bool) and not bounded):
-            options.append((given, value))
-            continue
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of different lengths
-            array = np.asarray(None)
-        if array.dtype.kind not in "fiu" or array.shape not in ((), (lanes,)):
-            raise ValueError(
-                f"{given} is {value!r:.60}: give one number, or an array of one number for each of {lanes} lanes"
-            )
-        within, words = RANGES[given] if bounded else (np.isfinite, "")
-        if not np.all(np.isfinite(array) & within(array)):
-            raise ValueError(f"{given} is {value!r:.60}: it must be finite{words}")
-        if whole:
-            options.append((given, value))
-            continue
-        (own if array.ndim else shared)[given] = array.astype(dtype)
-    return shared, own, tuple(sorted(options))

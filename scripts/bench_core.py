@@ -20,7 +20,7 @@ import optax
 from measuring import CORES, Peer, Timer, pin, timed
 
 import landscape as ls
-from landscape.descent import shuffle
+from landscape.draws import shuffle
 from landscape.problems.toy import Weights
 
 

@@ -112,7 +112,7 @@ def shuffles(scale: Scale) -> list[Task]:
 
 
 def some(count: int, size: int, key: jax.Array) -> jax.Array:
-    return ls.descent.drawn(key, count, size)
+    return ls.draws.drawn(key, count, size)
 
 
 def peak_memory() -> float:

@@ -149,7 +149,7 @@ def shuffle_time(size, repeats, count=16):
 @partial(jax.jit, static_argnums=1)
 def shuffles(key, size, count):
     """Some number that takes all these permutations to know."""
-    draw = lambda epoch, total: total + ls.descent.shuffle(jax.random.fold_in(key, epoch), size)[0]  # noqa: E731
+    draw = lambda epoch, total: total + ls.draws.shuffle(jax.random.fold_in(key, epoch), size)[0]  # noqa: E731
     return jax.lax.fori_loop(0, count, draw, 0)
 
 

@@ -85,7 +85,7 @@ def regression(samples=20):
 def partition(size, batch, seed, epochs):
     """(epochs, size): the number of the batch, from 1, that each sample is in; as `descent.run` draws it for a seed."""
     key = jax.random.fold_in(jax.random.key(0), seed)
-    orders = np.array([ls.descent.shuffle(jax.random.fold_in(key, epoch), size) for epoch in range(epochs)])
+    orders = np.array([ls.draws.shuffle(jax.random.fold_in(key, epoch), size) for epoch in range(epochs)])
     return 1 + np.argsort(orders, axis=1) // batch  # the inverse permutation: a sample's place in the epoch
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from landscape import descent
+from landscape import descent, draws
 from landscape.problem import Problem
 from landscape.problems import networks
 from landscape.problems.datasets import Dataset
@@ -67,7 +67,7 @@ def program(problem: Problem, batch: int) -> Program:
 
 def shuffle_seconds(samples: int, repeats: int) -> float:
     """The time of one epoch's permutation, the least of some."""
-    order = jax.jit(partial(descent.shuffle, size=samples))
+    order = jax.jit(partial(draws.shuffle, size=samples))
     return least(lambda: order(jax.random.key(1)) for _ in range(repeats + 1))
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 from scipy.stats import binomtest
 
-from landscape import descent
+from landscape import draws
 from landscape.problems import toy
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_figure_3_shows_what_was_measured(maps, figures):
 def orders(seed, epochs, size):
     """The permutations of a run whose lanes share one seed: `sweep` folds in the seed, `descent` the epoch."""
     key = jax.random.fold_in(jax.random.key(0), seed)
-    return [np.asarray(descent.shuffle(jax.random.fold_in(key, epoch), size)) for epoch in range(epochs)]
+    return [np.asarray(draws.shuffle(jax.random.fold_in(key, epoch), size)) for epoch in range(epochs)]
 
 
 def walk(data, start, hyper, batch, order, steps):

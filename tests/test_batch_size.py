@@ -15,7 +15,7 @@ import optax
 import pytest
 from programs import study as program
 
-from landscape import cli, descent, process, sharpness
+from landscape import cli, draws, process, sharpness
 from landscape.problems import networks
 from landscape.problems.datasets import Dataset
 from landscape.problems.datasets_files import checked
@@ -92,7 +92,7 @@ def sgd(seed, batch, updates, rate, labels=None):
     for step in range(updates):
         epoch, i = divmod(step, per_epoch)
         key = jax.random.fold_in(keys(seed, training.SHUFFLE), epoch)
-        chosen = np.asarray(descent.shuffle(key, TRAINING))[i * batch : (i + 1) * batch]
+        chosen = np.asarray(draws.shuffle(key, TRAINING))[i * batch : (i + 1) * batch]
         slope = gradient(params, x[chosen], y[chosen])
         eta = rate(step) if callable(rate) else rate
         params = jax.tree.map(lambda p, g, eta=eta: p - eta * g, params, slope)
@@ -298,6 +298,7 @@ def test_a_run_without_a_target_has_taken_all_its_updates():
         assert runs.end.steps.dtype == np.int32 and runs.moments[-1] == updates
 
 
+@pytest.mark.slow
 def test_a_polish_that_begins_an_ulp_above_its_target_reaches_it(monkeypatch):
     given = {"seeds": 5, "match": "updates", "updates": 11, "polish_rate": 0.1, "polish_updates": 300}
     target = float(np.max(run(**given).runs[0].end.seen.train_loss))

@@ -103,6 +103,7 @@ def test_a_goal_is_judged_by_the_ratio(bench, theirs, verdict):
     assert reached == (verdict == "ok") and line.endswith(f"| {verdict}")
 
 
+@pytest.mark.slow
 def test_smoke_prints_a_line_a_task():
     command = [sys.executable, str(SCRIPTS / "bench_core.py"), "--smoke"]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent), "PYTHONWARNINGS": ""}

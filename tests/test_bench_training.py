@@ -53,6 +53,7 @@ def test_goals_decide_the_exit_code(monkeypatch, capsys, seconds, code):
     assert ("ok" if code == 0 else "short") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ours_trains_every_seed():
     losses = bench.ours(bench.read("digits"), 512, 3, 1)
     assert losses.shape == (3,) and np.all(losses < 3) and len(set(losses.tolist())) == 3

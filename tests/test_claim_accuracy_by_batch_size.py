@@ -13,6 +13,8 @@ from landscape.plots import batch_sizes
 from landscape.studies import batch_size
 from landscape.studies.presets import c12
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 NAME = "fig_34_accuracy_by_batch_size"
 
 
@@ -77,7 +79,6 @@ def test_the_committed_record_is_that_of_the_preset(committed):
     assert verdicts == [str(committed[f"C12{part}_verdict_en"]) for part in "abc"]
 
 
-@pytest.mark.slow
 def test_the_engine_as_it_is_reproduces_a_cell(committed):
     config = c12.configs(False, "digits", "mlp:32", int(committed["samples"]))[0]
     seen = batch_size.run(dataclasses.replace(config, batch_sizes=(512,))).runs[0].end.seen

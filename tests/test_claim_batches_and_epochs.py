@@ -5,6 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 RUNS = 400
 
 

@@ -4,6 +4,8 @@ import claims
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 X = np.array([338.0, 333, 328, 207, 226, 25, 179, 60, 208, 606])
 Y = np.array([640.0, 633, 619, 393, 428, 27, 193, 66, 226, 1591])
 

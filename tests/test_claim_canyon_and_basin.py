@@ -4,6 +4,8 @@ import claims
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 A, RIDGE = 36.0, 1 / 7  # √1 / (√36 + √1)
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import sympy
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 
 @pytest.fixture(scope="module")
 def figure():

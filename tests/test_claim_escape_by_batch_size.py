@@ -39,7 +39,7 @@ def orders(figure, seed, epochs):
     """The permutations of a run, as `sweep` and `descent` derive them from its lane; 64-bit mode has its own."""
     with jax.enable_x64(True):
         key = jax.random.fold_in(jax.random.key(0), seed)
-        return [np.asarray(figure.ls.descent.shuffle(jax.random.fold_in(key, epoch), 16)) for epoch in range(epochs)]
+        return [np.asarray(figure.ls.draws.shuffle(jax.random.fold_in(key, epoch), 16)) for epoch in range(epochs)]
 
 
 def walk(x, y, z, start, shuffles, batch, steps):

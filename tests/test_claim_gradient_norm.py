@@ -62,7 +62,7 @@ def test_norms_and_turns_are_those_of_a_plain_loop(figure, digits):
         _, seen = figure.phase(net, starts, 0.3, 6, 3, 0)
     finally:
         figure.WINDOW = 5
-    order = np.asarray(figure.ls.descent.shuffle(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0), 1797))
+    order = np.asarray(figure.ls.draws.shuffle(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0), 1797))
     leaves, structure = jax.tree.flatten(params)
     leaves, used, full, noise = [np.asarray(leaf, np.float64) for leaf in leaves], [], [], []
     for update in range(7):

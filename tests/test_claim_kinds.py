@@ -7,6 +7,8 @@ import pytest
 import sympy
 from scipy.optimize import brentq
 
+pytestmark = pytest.mark.slow  # the figure's record, though small, takes too long
+
 STORED = claims.SCRIPTS.parent / "figures" / "fig_16_kinds.npz"
 X, Y = oracles.x, oracles.y
 LOSSES = [*[oracles.SURFACES["himmelblau"][1]] * 3, X**3 - 3 * X * Y**2, X**4 + Y**4, (1 - X * Y) ** 2]

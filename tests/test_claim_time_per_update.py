@@ -67,7 +67,7 @@ def test_what_is_timed_is_sgd(batch):
     assert found.per_epoch == -(-20 // batch) and found.compilation > 0
     key = jax.random.key(1)
     lane, _ = found.call(2)
-    order = np.arange(20) if batch == 20 else np.asarray(steady.descent.shuffle(jax.random.fold_in(key, 0), 20))
+    order = np.arange(20) if batch == 20 else np.asarray(steady.draws.shuffle(jax.random.fold_in(key, 0), 20))
     params = [{name: np.float64(leaf) for name, leaf in layer.items()} for layer in problem.reference]
     for step in range(2):
         rows = order if batch == 20 else order[step * batch : (step + 1) * batch]

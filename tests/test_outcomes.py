@@ -115,6 +115,7 @@ def test_a_nudge_tells_a_stable_minimum_from_an_unstable_one(factor, outcome, pr
     assert np.all(np.isnan(found.ends.lyapunov))
 
 
+@pytest.mark.slow
 def test_momentum_raises_the_edge():
     rate = 2.2 / (2 * (4 + 0.25))  # stable for heavy ball below eta λ = 2 (1 + β), item 12
     found = run(Weights(np.array([2.0]), np.array([0.5])), {"learning_rate": rate, "momentum": 0.5}, 2000)
@@ -129,7 +130,10 @@ def test_rest_at_the_last_check_is_not_decided():
 # --- saddles, trends --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", [optax.rmsprop, optax.adam, optax.adagrad])
+SLOWER = [pytest.param(optimizer, marks=pytest.mark.slow) for optimizer in (optax.rmsprop, optax.adagrad)]
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam, *SLOWER])
 def test_adaptive_methods_stay_at_the_saddle_on_its_line(optimizer):
     w = np.linspace(0.1, 1.4, 20)
     rate = 0.1 if optimizer is optax.adagrad else 0.01
@@ -165,6 +169,7 @@ def test_outcomes_need_no_branches():
 # --- means ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_times_and_sharpness_are_means_with_errors():
     starts = Weights(*np.random.default_rng(0).uniform(-2, 2, (2, 200)))
     found = run(starts, {"learning_rate": 0.1}, 2000)
@@ -182,6 +187,7 @@ def test_times_and_sharpness_are_means_with_errors():
 NOISY = problems.two_weight(np.array([0.5, 1.0, 1.2, 1.5]), np.array([0.7, 0.9, 1.3, 1.4]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.0, 1e-6, 1e-3])
 def test_a_minibatch_run_on_its_way_does_not_hover(rate):
     starts = Weights(np.linspace(0.2, 0.35, 64), np.linspace(2.0, 2.3, 64))  # w1 w2 from .4 to .8; the valley is at .99
@@ -206,6 +212,7 @@ def samples(data, indices):
     return data[indices]
 
 
+@pytest.mark.slow
 def test_a_minibatch_run_that_grows_does_not_hover():
     """Mean of ln |1 - η k| over the samples: +0.004 a step."""
     k = np.array([0.2, 1.8, 0.5, 1.5])
@@ -215,6 +222,7 @@ def test_a_minibatch_run_that_grows_does_not_hover():
     assert np.log(np.abs(1 - 2.44 * k)).mean() > 0.003 and not np.any(found.outcome == Outcome.HOVERING)
 
 
+@pytest.mark.slow
 def test_minibatch_cycles_about_the_saddle_are_at_the_saddle():
     of = problems.two_weight(np.array([0.8, 1.0, 1.1, 1.2]), np.array([0.8, 1.0, 1.1, 1.2]))
     w = np.linspace(0.2, 1.0, 32)
@@ -252,6 +260,7 @@ def test_a_run_that_does_not_move_at_all_is_not_decided():
     assert set(run(on_the_line(0.3, 0.5), {"learning_rate": 0.0}, 200).outcome) == {Outcome.UNDECIDED}
 
 
+@pytest.mark.slow
 def test_single_precision_finds_small_cycles_and_none_in_chaos():
     with jax.enable_x64(False):
         small = run(Weights(*np.full((2, 64), 0.5, np.float32)), {"learning_rate": 0.505}, 20000)
@@ -279,6 +288,7 @@ def test_a_schedule_is_judged_by_its_end(schedule, name, factor):
         assert set(found.outcome) == {Outcome.SETTLED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps, settles", [(1e-8, False), (1e-3, False), (0.1, True)])
 def test_adam_settles_where_it_is_stable_once_its_memory_has_faded(eps, settles):
     """Stable below eta λ/eps = 38 (item 13): 0.01 · 9.3/eps is 0.93 for eps = 0.1 and above 77 for the others."""
@@ -301,6 +311,7 @@ def slow_bowl(params, data):
     return 2 * params**2 + 0 * data
 
 
+@pytest.mark.slow
 def test_a_slow_oscillation_is_not_decided():
     """Heavy ball at β = 0.9999 turns in about 2π/√(4 · 1e-6) = 3142 steps and fades in 20000: no orbit of 576 tells."""
     of = problem.make(slow_bowl, np.float64(1.0), np.float64(0))
@@ -341,6 +352,7 @@ def test_a_step_that_forgets_has_an_exponent_of_minus_infinity():
 HIMMELBLAU = np.array([[3, 2], [-2.805118, 3.131312], [-3.779310, -3.283186], [3.584428, -1.848126]])
 
 
+@pytest.mark.slow
 def test_minima_are_named_by_a_catalogue():
     of = surfaces.himmelblau()
     catalogue = critical.find(of, count=128)
@@ -391,6 +403,7 @@ def test_catalogues_that_name_no_minimum_are_refused():
 # --- rest that is none ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_no_unstable_minimum_is_settled_at_in_single_precision(name):
     """Item 13: with default eps every minimum is unstable for RMSProp above eta = 5e-5, for Adam far below that."""
@@ -403,6 +416,7 @@ def test_no_unstable_minimum_is_settled_at_in_single_precision(name):
     assert absorbed.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor, stable", [(0.99, True), (1.01, False)])
 @pytest.mark.parametrize("name, eps, edge", [("adam", 0.1, 38 * 0.1), ("rmsprop", 0.01, 2 * 0.1)])
 def test_the_method_at_its_end_is_judged_to_first_order(name, eps, edge, factor, stable):
@@ -418,6 +432,7 @@ def ramp(params, data):
     return jax.numpy.maximum(params["w"], 0.0) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_plateau_is_settled_at_whatever_rounding_makes_of_the_nudge(dtype):
     with jax.enable_x64(dtype is np.float64):
@@ -437,6 +452,7 @@ def anchored(learning_rate):
     return optax.chain(optax.sgd(learning_rate), optax.GradientTransformation(lambda params: params, update))
 
 
+@pytest.mark.slow
 def test_an_average_of_the_parameters_is_no_memory_that_fades():
     w = np.random.default_rng(0).uniform(-1.5, 1.5, (2, 64))
     assert np.all(run(Weights(*w), {"learning_rate": 0.05}, 4000, optimizer=anchored).outcome == Outcome.SETTLED)
@@ -452,6 +468,7 @@ def valley(params, data):
     return 4 * (params["w"] - 1) ** 2 + 0 * params["v"]
 
 
+@pytest.mark.slow
 def test_a_run_that_nears_its_minimum_slowly_is_on_its_way():
     of = problem.Problem(None, {"w": np.float64(0), "v": np.float64(0)}, None, valley, name="valley")
     starts = {"w": np.linspace(-1, 0.9, 64), "v": np.linspace(-1, 1, 64)}

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from landscape import basins, descent, optimizers, problems
+from landscape.hyperparameters import checked_hyper
 from landscape.optimizers import decay, preset, scheduled, warm_up
 from landscape.problems.toy import Weights
 
@@ -47,7 +48,7 @@ def test_a_preset_is_optaxs_optimizer(name, same):
 @pytest.mark.parametrize("name", optimizers.PRESETS)
 def test_every_preset_is_accepted_with_swept_rates(name):
     given = preset(name, np.array([0.01, 0.02]))
-    shared, own, _ = descent.checked_hyper(given["optimizer"], given["hyper"], 2, np.float64)
+    shared, own, _ = checked_hyper(given["optimizer"], given["hyper"], 2, np.float64)
     assert set(own) == {"learning_rate"} and len(shared) + len(own) >= 1
 
 

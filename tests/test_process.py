@@ -95,6 +95,7 @@ def test_a_finished_lane_is_frozen_at_the_check_that_saw_it_done(block):
     assert len(set(taken.tolist())) > 10 and taken.max() == STEPS  # negative control: they do stop at different steps
 
 
+@pytest.mark.slow
 def test_compaction_keeps_index_and_seed_of_lanes(monkeypatch):
     given, seeds = starts(2048), np.random.default_rng(1).permutation(2048)
     widths = []
@@ -145,6 +146,7 @@ def runs_of_adam(monkeypatch, devices, count, **named):
     return jax.tree.map(np.asarray, descent.run(toy, given, **options, **named).end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_adam_has_the_same_bits_on_any_number_of_devices(monkeypatch, devices):
     same(runs_of_adam(monkeypatch, devices, 200), runs_of_adam(monkeypatch, 3, 200))

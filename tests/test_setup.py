@@ -19,8 +19,8 @@ PACKAGE = ROOT / "landscape"
 
 # design.md, "The house": each module imports only from earlier rows. A new module gets its place here.
 LAYERS = [
-    {"problem", "store", "estimate", "smallmatrix", "codes", "loops", "optimizers", "page", "search", "theory"},
-    {"process", "imports", "statistics", "plots"},
+    {"problem", "store", "estimate", "smallmatrix", "codes", "draws", "loops", "optimizers", "page", "search"},
+    {"process", "hyperparameters", "imports", "statistics", "theory", "plots"},
     {"problems", "sweep", "hessian", "plane"},
     {"starts", "training"},
     {"evidence"},

@@ -181,6 +181,7 @@ def test_noise_of_a_linear_model_is_exact():
     np.testing.assert_allclose(found.trace.standard_error, np.std(squares, ddof=1) / 50**0.5, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_noise_goes_through_more_samples_than_fit_in_a_chunk():
     x, y, w = RNG.normal(size=(150, 2)), RNG.normal(size=150), np.ones(2)
     gradients = (x @ w - y)[:, None] * x
@@ -188,6 +189,7 @@ def test_noise_goes_through_more_samples_than_fit_in_a_chunk():
     np.testing.assert_allclose(found.trace.mean, np.trace(np.cov(gradients.T)), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [6, 70])
 def test_non_uniformity_is_that_of_the_matrices(size):
     made, point, _, matrices = quadratic(size=size)

@@ -90,7 +90,7 @@ def families(n):
 @pytest.mark.parametrize(
     ("n", "dtype"),
     [
-        pytest.param(n, dtype, marks=[pytest.mark.slow] * (n == 9 and dtype is np.float64))
+        pytest.param(n, dtype, marks=[pytest.mark.slow] * (n == 9 or (n, dtype) == (10, np.float32)))
         for n in ORDERS
         for dtype in DTYPES
     ],

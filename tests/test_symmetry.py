@@ -145,6 +145,7 @@ def turned_over(params):
     return {"x": -params["x"], "y": params["y"]}
 
 
+@pytest.mark.slow
 def test_degenerate_points_are_merged_too():
     catalogue = critical.find(problem.make(flat_wells, POINT, box=(-2, 2), symmetries=(turned_over,)), count=256)
     wells, saddle = catalogue
