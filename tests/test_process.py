@@ -235,7 +235,7 @@ def test_adams_count_has_no_lane_axis():
     assert [leaf.shape for leaf in jax.tree.leaves(shared)] == [()]  # the count
     assert {leaf.shape for leaf in jax.tree.leaves(entered.state)} == {(lanes,)}  # weights and moments
     arguments = (entered, shared, None, np.int32(0), np.int32(5), ours.args)
-    jaxpr = jax.make_jaxpr(runs._advance, static_argnums=0)(layout, *arguments)
+    jaxpr = runs._advance.trace(layout, *arguments).jaxpr
     integers = {shape for shape, dtype in shapes_in(jaxpr.jaxpr) if dtype == "int32"}
     assert integers == {()}  # no integer, so no count, is batched anywhere in the program
     assert (lanes,) in {shape for shape, dtype in shapes_in(jaxpr.jaxpr) if dtype == "float32"}  # negative control
