@@ -154,9 +154,14 @@ def checked_point(point: PyTree, argument: str) -> PyTree:
 
 
 def checked_key(key: Any) -> jax.Array:
-    """`key` as a JAX key, made from it where it is an integer; raises ValueError unless it is one or the other."""
+    """`key` as a JAX key, made from it where it is an integer; raises ValueError unless it is one or the other.
+
+    Other integers than those of 32 bits would be other keys with JAX's x64 switch off, some of them those of others.
+    """
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(key)
+        if not 0 <= key < 2**32:
+            raise ValueError(f"key is {key}: give an integer from 0 to {2**32 - 1}, or a JAX key")
+        return jax.random.key(int(key))
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     raw = isinstance(key, jax.Array) and key.dtype == np.uint32  # of jax.random.PRNGKey
     if not (typed and key.shape == () or raw and key.shape == (2,)):

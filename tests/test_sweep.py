@@ -253,6 +253,8 @@ def test_other_data_of_the_toy_add_no_trace(monkeypatch):
         (np.zeros(3), {"block": True}, "block is True"),
         (np.zeros(3), {"key": "a"}, "key is 'a': give an integer or a JAX key"),
         (np.zeros(3), {"key": 1.5}, "key is 1.5: give an integer or a JAX key"),
+        (np.zeros(3), {"key": -1}, "key is -1: give an integer from 0 to 4294967295, or a JAX key"),
+        (np.zeros(3), {"key": 2**64}, "key is 18446744073709551616: give an integer from 0 to 4294967295"),
         (np.zeros(3), {"seeds": [1, 2, 3]}, "seeds are given without a key"),
         (
             np.zeros(3),
