@@ -72,6 +72,26 @@ def ratio(a: Any, b: Any, level: float = 0.95) -> Ratio:
     return Ratio(middle, lower, upper, found.p_value, found.effect, found.pairs)
 
 
+def paired_where(a: Any, b: Any, usable: np.ndarray) -> Paired:
+    """`paired` of the pairs that are `usable` (pairs,).
+
+    Fewer than 2 say nothing, and are no reason to lose all else that was measured: the difference is NaN then, its
+    interval all numbers, and p is 1.
+    """
+    count = int(np.sum(usable))
+    if count < 2:
+        return Paired(Estimate(np.nan, np.nan), -np.inf, np.inf, 1.0, np.nan, count)
+    return paired(np.asarray(a)[usable], np.asarray(b)[usable])
+
+
+def ratio_where(a: Any, b: Any, usable: np.ndarray) -> Ratio:
+    """`ratio` of the pairs that are `usable` (pairs,); of fewer than 2 NaN, its interval all numbers from 0 on."""
+    count = int(np.sum(usable))
+    if count < 2:
+        return Ratio(np.nan, 0.0, np.inf, 1.0, np.nan, count)
+    return ratio(np.asarray(a)[usable], np.asarray(b)[usable])
+
+
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's adjusted p-values of k tests: max over j <= i of min(1, (k - j + 1) p_(j)), p_(1) <= ... <= p_(k) sorted.
 

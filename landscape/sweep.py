@@ -57,7 +57,7 @@ def sweep(
     static: Any = None,
     block: int | None = None,
     store: Any = None,
-    progress: bool | str = False,
+    progress: bool | str | Callable[..., Any] = False,
 ) -> PyTree:
     """Apply `fn` to every point; return the records it gives, stacked along a leading lane axis.
 
@@ -76,7 +76,8 @@ def sweep(
       block: lanes a block: a multiple of 64, or a power of two below it. Default: by the size of a point.
       store: a folder. Blocks are written there as they are done; the same call resumes from it, another
         specification is refused with the difference named.
-      progress: show a bar with an estimate of the time left; a string labels it.
+      progress: show a bar with an estimate of the time left; a string labels it. Or what makes one: called as tqdm
+        is, with `total=` and `initial=`, it gives a context whose `update` hears of lanes as they are done.
 
     Returns:
       the record with NumPy leaves `(lanes, ...)`, or with zarr arrays, read on access, where `store` is given.
@@ -92,12 +93,11 @@ def sweep(
     else:
         output = stores.Folder(store, _specification(plan), plan.template, plan.lanes, plan.size)
     label = progress if isinstance(progress, str) else getattr(fn, "__name__", "runs")
+    shown = partial(tqdm, desc=label, unit=" lanes", unit_scale=True, disable=not progress)
     try:
         pending = output.pending()
         done = plan.lanes - sum(output.width(block) for block in pending)  # by an earlier call: not part of the rate
-        with tqdm(
-            total=plan.lanes, initial=done, desc=label, unit=" lanes", unit_scale=True, disable=not progress
-        ) as bar:
+        with (progress if callable(progress) else shown)(total=plan.lanes, initial=done) as bar:
             _work(plan, output, pending, bar.update)
     except KeyboardInterrupt:
         raise Interrupted(output.record(), output.finished(), store) from None

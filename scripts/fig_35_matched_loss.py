@@ -10,7 +10,7 @@ from landscape.plots import flatness
 from landscape.studies.presets import c14
 
 CAPTION = Caption(
-    title=Text("Trained equally well: do small batches test better?", "训练得同样好时：小批量测试得更好吗？"),
+    title=Text("Trained equally well: do small batches test better?", "训练得同样好时，小批量的测试结果更好吗？"),
     says=Text(
         "Small batches test better even when trained equally well (Keskar's table, batches of 256 against a tenth of "
         "the data, test accuracy: F1 98.03/97.81, F2 64.02/59.45, C1 80.04/77.26, C2 89.24/87.26, C3 49.58/46.45, C4 "
@@ -30,7 +30,7 @@ CAPTION = Caption(
         "{sizes[0]}, at most {miss[0]:.0%}, in runs with steps too long for the theory; at B = {sizes[4]} it is "
         "{miss_median[4]:.2%}.",
         "(a) 手写数字，{model}，学习率 {learning_rate}，{samples} 个训练样本，{seeds} 个配对的种子：每种批量大小先训练"
-        "到所标损失的两倍，再用全批量降到该损失。小批量测试得更好（高出 {margin:.1%} 以上）：{C14a_verdict_zh}。"
+        "到所标损失的两倍，再用全批量降到该损失。小批量的测试准确率更高（高出 {margin:.1%} 以上）：{C14a_verdict_zh}。"
         "{C14a_reason_zh}(b) 对角线性网络 y = <u² - v², x>，100 个权重，40 个样本，目标向量有 5 个 1，起点 u = v = "
         "0.1，训练到损失 1e-10，因此都完全拟合。小批量找到更好的解：{C14b_verdict_zh}。{C14b_reason_zh}各 B 的平"
         "均相对误差：{errors}；梯度流 {flow_mean[0]:.3f}。(c) 每次运行与理论对照：SGD 的终点就是梯度流从更小的起点（由"

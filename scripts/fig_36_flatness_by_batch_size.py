@@ -10,11 +10,11 @@ from landscape.plots import flatness
 from landscape.studies.presets import c15
 
 CAPTION = Caption(
-    title=Text("Flat or sharp, by batch size", "平坦还是陡峭：与批量大小的关系"),
+    title=Text("Flat or sharp, by batch size", "平坦还是尖锐：极小值与批量大小的关系"),
     says=Text(
         "Large batches end in canyons (sharp minima), small ones in basins (flat minima), and that is why small ones "
         "test better.",
-        "大批量停在峡谷（陡峭的极小值）里，小批量停在盆地（平坦的极小值）里，所以小批量测试得更好。",
+        "大批量停在峡谷（尖锐的极小值）里，小批量停在盆地（平坦的极小值）里，所以小批量的测试结果更好。",
     ),
     measured=Text(
         "Digits, 64-128-10 with ReLU, {centred_samples} samples, learning rate {centred_learning_rate}, "
@@ -27,9 +27,10 @@ CAPTION = Caption(
         "手写数字，64-128-10，ReLU，{centred_samples} 个样本，学习率 {centred_learning_rate}，每种批量大小都做 "
         "{centred_updates} 次更新，{centred_seeds} 个配对的种子；所有度量都相对于 B = "
         "{centred_batch_sizes[0]}。(b) 用全批量精修到损失 "
-        "{centred_polish}：大批量停在更陡的地方：{C15a_verdict_zh}。{C15a_reason_zh}(a, c) ε = 5e-4 的 Keskar 度量显示"
-        "这一点：{C15b_verdict_zh}。{C15b_reason_zh}(d) 平坦程度是函数的性质：{C15c_verdict_zh}。{C15c_reason_zh}缩放"
-        "所能达到的最小的迹也更大：{C15d_verdict_zh}。{C15d_reason_zh}更平的解测试得更好：{C15e_verdict_zh}（图 37）。",
+        "{centred_polish}：大批量停在更尖锐的极小值处：{C15a_verdict_zh}。{C15a_reason_zh}(a, c) ε = 5e-4 的 Keskar 度"
+        "量显示这一点：{C15b_verdict_zh}。{C15b_reason_zh}(d) 平坦程度是函数的性质：{C15c_verdict_zh}。"
+        "{C15c_reason_zh}缩放所能达到的最小的迹也更大：{C15d_verdict_zh}。{C15d_reason_zh}更平坦的解测试结果更好："
+        "{C15e_verdict_zh}（图 37）。",
     ),
     caveat=Text(
         "{C15a_caveat_en} {low_runs} of {trial_pairs} runs of B = {centred_batch_sizes[0]} are below {trial_polish:g} "
@@ -39,7 +40,7 @@ CAPTION = Caption(
         "of two blocks' λ_max.",
         "{C15a_caveat_zh}训练结束时 {trial_pairs} 次 B = {centred_batch_sizes[0]} 的运行中有 {low_runs} 次低于 "
         "{trial_polish:g}；未中心化时精修到 {raw_polish:g}。用 4 个种子、两倍大的输入 2x - 1 试过一次，B = 2 在学习率 "
-        "{centred_learning_rate} 下静不下来，停在更高的损失处，也更陡。最小的迹不受任何缩放影响。(d) 中的理论：精确的"
+        "{centred_learning_rate} 下稳定不下来，最后的损失更高，也更尖锐。最小的迹不受任何缩放影响。(d) 中的理论：精确的"
         "迹，以及两个分块的 λ_max 中较大的一个。",
     ),
 )

@@ -12,7 +12,7 @@ from landscape.studies.presets import c15, c15_words
 from landscape.studies.verdicts import decided
 
 CAPTION = Caption(
-    title=Text("On the line from a small batch's solution to the full batch's", "从小批量的解到全批量的解的连线上"),
+    title=Text("On the line from a small batch's solution to the full batch's", "小批量的解与全批量的解之间的连线"),
     says=Text(
         "Along the line between the two the loss rises slowly about the small batch's minimum and steeply about the "
         "large batch's; a flat minimum forgives the shift from training to test data.",
@@ -43,8 +43,8 @@ CAPTION = Caption(
         "{raw_difference[1]:.1e} 对 {raw_difference[0]:.1e}，{raw_seeds} 个种子中有 {raw_steeper} 个，p = "
         "{raw_rise[3]:.1g}，Holm 校正后 {raw_rise[4]:.1g}；中心化时{centred_rise_zh}，{centred_difference[1]:.1e} 对 "
         "{centred_difference[0]:.1e}，有 {centred_steeper} 个，p = {centred_rise[3]:.1g}，校正后 "
-        "{centred_rise[4]:.1g}。(c) B = {small} 测试得更好，高出 {margin:.1%} 以上：未中心化时{raw_gain_zh}，准确率减全"
-        "批量的为 {raw_gain[0]:+.2%} [{raw_gain[1]:+.2%}, {raw_gain[2]:+.2%}]；中心化时{centred_gain_zh}，"
+        "{centred_rise[4]:.1g}。(c) B = {small} 测试准确率更高，高出 {margin:.1%} 以上：未中心化时{raw_gain_zh}，准确率"
+        "减全批量的为 {raw_gain[0]:+.2%} [{raw_gain[1]:+.2%}, {raw_gain[2]:+.2%}]；中心化时{centred_gain_zh}，"
         "{centred_gain[0]:+.2%} [{centred_gain[1]:+.2%}, {centred_gain[2]:+.2%}]。",
     ),
     caveat=Text(

@@ -16,7 +16,7 @@ CAPTION = Caption(
     says=Text(
         "Large batches can be made to work, with the right learning rate and tricks. Here: what a larger batch saves, "
         "where it stops saving anything, and whether the noise of the gradient tells where that is.",
-        "配合合适的学习率和技巧，大批量也能训练好。本图：批量增大能省下什么，到何时不再节省，以及梯度噪声能否预告这一"
+        "配合合适的学习率和技巧，大批量也能训练好。本图：批量增大能省下什么，到何时不再节省，以及梯度噪声能否预示这一"
         "点。",
     ),
     measured=Text(
@@ -44,11 +44,11 @@ CAPTION = Caption(
         "set before. {C17b_caveat_en} {C17c_caveat_en} With --full there are {full_seeds} seeds. An older "
         "trial of this project had B_crit = {old:g}, with a noise scale of {old_noise[0]:g} to {old_noise[1]:g} along "
         "training; its net, target and batch size are not on record.",
-        "更新次数少，读的样本却更多：B = {size_last} 读的样本是 B = {size_first} 的 {cost:.3g} 倍。大批量时限制学习率"
+        "更新次数少，用的样本却更多：B = {size_last} 用的样本是 B = {size_first} 的 {cost:.3g} 倍。大批量时限制学习率"
         "的是稳定性，不是噪声：B = {size_last}、学习率 {rate_last:.3g} 时 {seeds} 次运行中有 {stable} 次达到目标，"
         "{rate_most:.3g} 时有 {unstable} 次。所有学习率合计，{all_runs} 次运行中有 {all_missed} 次没有按时达到（其中 "
         "{all_diverged} 次损失不再有限）；只要有一次运行没达到，就不选该学习率，{left_out} 种批量因此不参与拟合。步数"
-        "的分辨率为 3 %，即两次查看损失的间隔。批量是无放回抽取的，而 B_crit 与噪声尺度没有计入这一点：{samples} 个样"
+        "的分辨率为 3 %，即两次检查损失的间隔。批量是无放回抽取的，而 B_crit 与噪声尺度没有计入这一点：{samples} 个样"
         "本中取 B = {size_last} 时，批量的噪声小 {share:.0%}。容许的误差是事先定的。"
         "{C17b_caveat_zh}{C17c_caveat_zh}--full 用 {full_seeds} 个种子。本项目更早的一次试验得到 B_crit = {old:g}，训"
         "练中噪声尺度从 {old_noise[0]:g} 到 {old_noise[1]:g}；其网络、目标和批量没有记录。",

@@ -24,8 +24,8 @@ CAPTION = Caption(
         "= {size_last}; linear scaling with warm-up ends at a test accuracy of {warm[0]:.2f}, {warm[1]:.2f} and "
         "{warm[2]:.2f}. {significant} of {tests} differences are significant after Holm's correction.",
         "手写数字，mlp:32，每种批量都训练 {recipe_epochs} 个回合，{recipe_seeds} 个配对的种子。最大的批量下有某种方法"
-        "与小批量相差不超过 {recipe_margin:.0%}：{C17a_verdict_zh}。{C17a_reason_zh}各批量下最好的方法：{best_zh}。在 "
-        "B = {size_last}，LARS 和 LAMB 补回了固定学习率损失的 {made_up:.0%}；线性缩放加预热的测试准确率为 "
+        "与小批量相差不超过 {recipe_margin:.0%}：{C17a_verdict_zh}。{C17a_reason_zh}各批量下最好的方法：{best_zh}。B "
+        "= {size_last} 时，LARS 和 LAMB 补回了固定学习率损失的 {made_up:.0%}；线性缩放加预热的测试准确率为 "
         "{warm[0]:.2f}、{warm[1]:.2f}、{warm[2]:.2f}。经 Holm 校正，{tests} 个差异中有 {significant} 个显著。",
     ),
     caveat=Text(
@@ -45,8 +45,8 @@ CAPTION = Caption(
         "= {size_first}（{bases[0]:.3g}），LARS 和 LAMB 在 B = {size_last}（{bases[1]:.3g} 和 {bases[2]:.3g}）；"
         "较小批量的学习率按线性和平方根规则得出。三种带预热的方法都预热 {warm_up:g} 个回合。调好的基准学习率"
         "使线性缩放余地很小：不预热、学习率为 {linear_rates_zh} 时，平均训练准确率为 {linear_train_zh}。论文（"
-        "ImageNet、BERT）中的批量占数据的比例更小，训练更长。“调好的学习率”是本图中 SGD 所有学习率里最好的。LARS 的信"
-        "任系数取 1 而不是 0.001，这样学习率就是每次更新中一层的相对变化。容许的误差是在看到结果之前定的。"
+        "ImageNet、BERT）中的批量占数据的比例更小，训练时间更长。“调好的学习率”是本图中 SGD 所有学习率里最好的。LARS 的"
+        "信任系数取 1 而不是 0.001，这样学习率就是每次更新中一层的相对变化。容许的误差是在看到结果之前定的。"
         "{C17a_caveat_zh}",
     ),
 )

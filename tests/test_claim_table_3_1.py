@@ -10,7 +10,7 @@ from test_presets_c12 import invented
 from landscape import gallery, page
 from landscape.statistics import holm, ratio
 from landscape.studies.presets import c12, c14
-from landscape.studies.presets.c15_words import named
+from landscape.studies.presets.c15_words import measured
 from landscape.studies.verdicts import Outcome, Verdict, compared
 
 NAME = "fig_40_table_3_1"
@@ -189,13 +189,15 @@ def test_sharpness_is_that_of_preset_c15_after_polishing(figure, ends, verdict):
     record |= {f"{kind}_batch_sizes": np.array([2, 256]) for kind in ("centred", "raw")}
     stages = (("trained", 0), ("polished", 1))
     comparisons = {
-        named("largest", stage, kind): ratio(record[f"{kind}_largest"][place, 1], record[f"{kind}_largest"][place, 0])
+        measured("largest", stage, kind): ratio(
+            record[f"{kind}_largest"][place, 1], record[f"{kind}_largest"][place, 0]
+        )
         for stage, place in stages
         for kind in ("centred", "raw")
     }
     numbers = Outcome("C15", (), (), record, compared(comparisons)).numbers()
     found, other = figure.centred(numbers), figure.raw(numbers)
-    known = comparisons[named("largest", "polished", "centred")]
+    known = comparisons[measured("largest", "polished", "centred")]
     assert found.verdict == verdict and found.p_value == known.p_value and other.verdict == NOT_SUPPORTED
     assert found.small == f"{np.exp(np.mean(np.log(centred[1, 0]))):.3g} (B = 2)"
     assert found.found.startswith(f"large / small: {known.ratio:.3g} [") and "B = 256" in found.large

@@ -127,8 +127,8 @@ def test_noise_is_the_minibatch_gradients_share(studies, outcome):
 
 def test_comparisons_pair_the_seeds_of_the_smallest_batch(outcome):
     accuracy = outcome.record["accuracy"]
-    by_name = {comparison.name: comparison for comparison in outcome.comparisons}
-    assert len(by_name) == 5
+    by_name = {comparison.name.en: comparison for comparison in outcome.comparisons}
+    assert len(by_name) == 5 == len({comparison.name.zh for comparison in outcome.comparisons})
     found = by_name["train accuracy, equal updates: B = 4 less B = 32"].found
     known = stats.ttest_rel(accuracy[1, 1, 0], accuracy[1, 1, 1])
     assert (found.lower, found.upper) == pytest.approx(tuple(known.confidence_interval()), rel=1e-4)
@@ -172,18 +172,21 @@ def test_trials_agree_within_their_errors_or_say_that_they_do_not():
     far = c12.trials(invented([[0.99, 0.95, 0.80], [0.955, 0.957, 0.70]]))
     assert [trial.agrees for trial in near] == [True, True, True, None]
     assert [trial.agrees for trial in far] == [False, False, False, None]
+    own = invented([[0.961, 0.95, 0.702], [0.955, 0.957, 0.952]])["accuracy"][1, 0]
+    known = stats.ttest_rel(own[1], own[2]).confidence_interval()
+    assert near[2].measured.en.startswith(f"{np.mean(own[1] - own[2]):.4f} [{known.low:.4f}, {known.high:.4f}]")
     # 0.702 lies 502/602 of the way from ln 16 to ln 46, where 60 updates are 20 epochs: (16 (46/16)^0.834 - 1) / 3
-    assert "0.702 is passed after about 13 epochs" in near[1].measured
+    assert "0.702 is passed after about 13 epochs" in near[1].measured.en and "约 13 个回合" in near[1].measured.zh
     other = c12.trials(invented([[0.961, 0.95, 0.702], [0.955, 0.957, 0.952]]) | {"data": "mnist.npz"})
     assert {trial.agrees for trial in other} == {None}
 
 
 def test_runs_that_diverged_are_counted_not_dropped():
     record = invented([[0.96, 0.95, 0.70], [0.955, 0.957, 0.952]])
-    (note,) = c12._diverged(record)
+    (note,) = c12.diverged(record)
     assert note.en == "equal updates, B = 1: 3 of 12 runs diverged; their accuracy counts as it is"
-    record["noise"][0, 0] = np.nan  # the ratio of noises is left out, accuracies stay
-    assert len(c12.differences(record)) == 8 and c12.differences(record).popitem()[1].pairs == 12
+    record["noise"][0, 0] = np.nan  # its pair has no ratio of noises; accuracies stay
+    assert [found.pairs for found in c12.differences(record).values()] == [12] * 8 + [11]
 
 
 def test_runs_none_of_which_trained_decide_nothing():

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from landscape.descent import shuffle
+from landscape.draws import shuffle
 from landscape.problems.datasets import Dataset
 from landscape.problems.diagonal import Factors, closest, diagonal_network, sparse_samples
+from landscape.studies import pages
 from landscape.studies.config import checked
 from landscape.studies.presets import c14, c14_words, implicit_bias
-from landscape.studies.verdicts import Verdict, compared
+from landscape.studies.verdicts import Outcome, Verdict, compared
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,8 @@ def made_up(gap):
         "epochs": np.ones((2, 3)),
         "finish": np.full((2, 3), 7),
         "loss": np.broadcast_to(np.reshape(c14.LOSSES, (2, 1, 1)), accuracy.shape).copy(),
+        "margin": c14_words.MARGIN,
+        "gains": c14._intervals(accuracy[:, :-1] - accuracy[:, -1:]),
     }
     return record | c14.diagonal(ends, error[0, 4])
 
@@ -254,20 +257,49 @@ def test_losses_that_disagree_decide_nothing():
 
 def test_trials_agree_within_errors_and_not_beyond():
     record = made_up(0.0)
-    rows = {trial.name: trial for trial in c14.trials(record, compared(c14.differences(record)))}
+    rows = {trial.name.en: trial for trial in c14.trials(record, compared(c14.differences(record)))}
     ratio = rows["diagonal network, error of B = 1 over the full batch's"]
     assert ratio.agrees and ratio.published == f"{0.082 / 0.137:.3f}"
     assert not rows["diagonal network, relative error |β - β*|² / |β*|², B = 40"].agrees  # 1 is not 0.137
     found = compared(c14.differences(record))
     high = next(part for part in found if part.name == c14_words.on_network(0.03, 1)).found.upper
-    for upper, agrees in ((0.999, False), (1.001, True)):  # of the interval, over the published ratio
-        factor = high / (upper * 0.082 / 0.137)
+    low = next(part for part in found if part.name == c14_words.on_network(0.03, 1)).found.lower
+    beyond = (high / low) ** ((2**0.5 - 1) / 2)  # of the interval of the difference over ours, at each end
+    for upper, agrees in ((0.999, False), (1.001, True)):  # of the difference's interval, over the published ratio
+        factor = high * beyond / (upper * 0.082 / 0.137)
         moved = [
             p._replace(found=p.found._replace(lower=p.found.lower / factor, upper=p.found.upper / factor))
             for p in found
         ]
-        rows = {trial.name: trial for trial in c14.trials(record, tuple(moved))}
+        rows = {trial.name.en: trial for trial in c14.trials(record, tuple(moved))}
         assert rows["diagonal network, error of B = 1 over the full batch's"].agrees == agrees
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_batch_size_with_fewer_than_two_usable_runs_is_undecided_and_all_else_stands(left, tmp_path):
+    record = made_up(0.02)
+    whole = c14.differences(record)
+    record["loss"][0, 0, left:] = np.nan  # B = 4 diverged at the first of both losses
+    error, ends = record["error"].copy(), np.zeros_like(record["error"])
+    ends[1, 0, left:] = np.nan
+    record |= c14.diagonal(implicit_bias.Ends(ends, np.full_like(ends, 500), error, error, error), error[0, 4])
+    found = c14.differences(record)
+    lost = [c14_words.on_digits(0.1, 4), c14_words.on_network(0.03, 1)]
+    assert [found[name].pairs for name in lost] == [left, left]
+    assert all(found[name] == whole[name] for name in found if name not in lost)
+    comparisons = compared(found)
+    claims = c14.claims(record, comparisons)
+    for claim, name in zip(claims, lost, strict=True):
+        assert claim.verdict == Verdict.NOT_DECIDED
+        assert (
+            f"{name.en}: of {left} usable pairs nothing can be said" in claim.reason.en and name.zh in claim.reason.zh
+        )
+    rows = {trial.name.en: trial.agrees for trial in c14.trials(record, comparisons)}
+    assert rows["diagonal network, error of B = 1 over the full batch's"] is None
+    assert rows["diagonal network, error of B = 2 over the full batch's"] is not None
+    pages.write(Outcome("C14", claims, c14.trials(record, comparisons), record, comparisons), c14.PICTURES, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.count("not decided by this data: fewer than 2 usable pairs") == 2
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from scipy import stats
 from landscape.problems import networks, user
 from landscape.studies import models, shares
 from landscape.studies.config import checked
-from landscape.studies.presets import c15, c15_words, flatness, matching, rescaling
+from landscape.studies.presets import c15, c15_record, c15_trials, c15_words, flatness, matching, rescaling
 from landscape.studies.verdicts import Verdict, compared
 
 RNG = np.random.default_rng(0)
@@ -178,7 +178,7 @@ def made_up(ratio, gain=0.0):
         record[f"{kind}_line_differences"] = rng.normal(size=(12, 2))
     scales = rescaling.scales(2)
     record |= {"scales": scales, "scales_largest": np.stack([scales**2] * 2), "scales_loss": np.ones((2, 5))}
-    record |= {f"trial_{name}": record[f"centred_{name}"][1] for name in (*c15_words.TRIAL, "loss")}
+    record |= {f"trial_{name}": record[f"centred_{name}"][1] for name in (*c15_trials.TRIAL, "loss")}
     record |= {"centred_first_order_share": np.full((2, 2, 2, 3), 0.5), "trial_polish": 0.2, "trial_below": 3}
     return record | {"centred_epochs": np.ones(2), "centred_updates": 10}
 
@@ -189,7 +189,7 @@ def made_up(ratio, gain=0.0):
 )
 def test_the_verdict_on_flatness_is_that_of_the_interval(ratio, verdict):
     record = made_up(ratio)
-    comparisons = compared(c15.differences(record))
+    comparisons = compared(c15_record.differences(record))
     found = {claim.id: claim for claim in c15_words.claims(record, comparisons)}
     assert found["C15a"].verdict == found["C15b"].verdict == found["C15d"].verdict == verdict
     logs = np.log(record["centred_largest"][1, 1] / record["centred_largest"][1, 0])
@@ -201,7 +201,7 @@ def test_the_verdict_on_flatness_is_that_of_the_interval(ratio, verdict):
 @pytest.mark.parametrize("gain, verdict", [(0.02, Verdict.SUPPORTED), (0.0, Verdict.NOT_SUPPORTED)])
 def test_the_verdict_on_accuracy_has_a_margin(gain, verdict):
     record = made_up(1.5, gain)
-    claims = c15_words.claims(record, compared(c15.differences(record)))
+    claims = c15_words.claims(record, compared(c15_record.differences(record)))
     assert claims[-1].id == "C15e" and claims[-1].verdict == verdict
 
 
@@ -211,12 +211,12 @@ def decisions(record, comparisons):
 
 def test_a_p_value_that_is_not_clear_after_holms_correction_decides_nothing():
     record = made_up(1.5, 0.02)
-    parts = compared(c15.differences(record))
+    parts = compared(c15_record.differences(record))
     doubtful = tuple(part._replace(adjusted=0.06) for part in parts)
     yes, no, open_ = Verdict.SUPPORTED, Verdict.NOT_SUPPORTED, Verdict.NOT_DECIDED
     assert decisions(record, parts) == [yes, yes, no, yes, yes]
     assert decisions(record, doubtful) == [open_, open_, no, open_, open_]
-    one = tuple(p._replace(adjusted=0.06) if p.name == c15_words.accuracy("raw") else p for p in parts)
+    one = tuple(p._replace(adjusted=0.06) if p.name == c15_words.tested("raw") else p for p in parts)
     assert decisions(record, one) == [yes, yes, no, yes, open_]
 
 
@@ -224,7 +224,7 @@ def test_a_p_value_that_is_not_clear_after_holms_correction_decides_nothing():
 def test_kinds_of_inputs_that_disagree_on_accuracy_decide_nothing(kind):
     record = made_up(1.5, 0.02)
     record[f"{kind}_test_accuracy"][0] -= 0.02
-    assert decisions(record, compared(c15.differences(record)))[-1] == Verdict.NOT_DECIDED
+    assert decisions(record, compared(c15_record.differences(record)))[-1] == Verdict.NOT_DECIDED
 
 
 @pytest.mark.parametrize("kind", ["centred", "raw"])
@@ -232,19 +232,19 @@ def test_whether_the_flatter_tests_better_is_open_where_the_small_batch_is_not_t
     for ratio in (1.0, 0.7):
         record = made_up(1.5, 0.02)
         record[f"{kind}_largest"] = made_up(ratio)[f"{kind}_largest"]
-        assert decisions(record, compared(c15.differences(record)))[-1] == Verdict.NOT_DECIDED
+        assert decisions(record, compared(c15_record.differences(record)))[-1] == Verdict.NOT_DECIDED
 
 
 def test_pairs_whose_losses_differ_are_left_out_after_polishing():
     record = made_up(1.5)
     record["centred_line_end"][3, 0], record["centred_line_end"][5, 1] = 0.09, np.nan
-    found, rest = c15.differences(record), np.delete(np.arange(12), [3, 5])
-    for name in (c15_words.named("keskar", "polished", "centred"), c15_words.accuracy("centred")):
+    found, rest = c15_record.differences(record), np.delete(np.arange(12), [3, 5])
+    for name in (c15_words.measured("keskar", "polished", "centred"), c15_words.tested("centred")):
         assert found[name].pairs == 10
     values = record["centred_keskar"][1][:, rest]
     expected = stats.gmean(values[1] / values[0])
-    assert found[c15_words.named("keskar", "polished", "centred")].ratio == pytest.approx(expected)
-    for name in (c15_words.named("keskar", "trained", "centred"), c15_words.accuracy("raw"), c15_words.PER_LOSS):
+    assert found[c15_words.measured("keskar", "polished", "centred")].ratio == pytest.approx(expected)
+    for name in (c15_words.measured("keskar", "trained", "centred"), c15_words.tested("raw"), c15_words.PER_LOSS):
         assert found[name].pairs == 12
 
 
@@ -253,8 +253,8 @@ def test_a_run_that_diverged_leaves_all_else_standing():
     for name in (*flatness.MEASURES, "first_order", "loss"):
         record[f"centred_{name}"][:, 0, 4] = np.nan
     record["centred_line_end"][4, 0] = np.nan
-    found = c15.differences(record)
-    assert found[c15_words.PER_LOSS].pairs == found[c15_words.named("largest", "trained", "centred")].pairs == 11
+    found = c15_record.differences(record)
+    assert found[c15_words.PER_LOSS].pairs == found[c15_words.measured("largest", "trained", "centred")].pairs == 11
     assert decisions(record, compared(found))[0] == Verdict.SUPPORTED
 
 
@@ -268,7 +268,7 @@ def test_curves_after_polishing_are_of_seeds_with_one_loss_at_all_batch_sizes():
     fields = {name: values for name in flatness.Flatness._fields}
     loss = np.full((2, 3, 6), 0.1)
     loss[1, 1, 2] = 0.05
-    found = c15._summarised(flatness.Flatness(**fields | {"loss": loss}), 0.1)["relative"]
+    found = c15_record.summarised(flatness.Flatness(**fields | {"loss": loss}), 0.1)["relative"]
     rest = np.delete(np.arange(6), 2)
     expected = [stats.gmean(values[1, 2, rest] / values[1, 0, rest]), stats.gmean(values[0, 2] / values[0, 0])]
     np.testing.assert_allclose([found[1, 0, 2, 0], found[0, 0, 2, 0]], expected)
@@ -278,27 +278,27 @@ def test_keskar_is_reversed_only_where_the_trials_inputs_show_it():
     record = made_up(1.5)
     for kind, agrees in (("raw", False), ("centred", True)):
         record[f"{kind}_keskar"][0] = made_up(0.7)[f"{kind}_keskar"][0]
-        rows = {trial.name: trial for trial in c15_words.trials(record, compared(c15.differences(record)))}
+        rows = {trial.name.en: trial for trial in c15_trials.trials(record, compared(c15_record.differences(record)))}
         assert rows["Keskar, ε = 5e-4, without polishing, full batch over B = 2"].agrees == agrees
 
 
 def test_updates_and_caveats_are_in_both_languages():
     record = made_up(1.5)
-    for claim in c15_words.claims(record, compared(c15.differences(record))):
+    for claim in c15_words.claims(record, compared(c15_record.differences(record))):
         assert claim.caveat.en and claim.caveat.zh
-        assert "10 updates = 1, 1 epochs" in claim.updates.en and "10 次更新 = 1, 1 轮" in claim.updates.zh
+        assert "10 updates = 1, 1 epochs" in claim.updates.en and "10 次更新 = 1, 1 个回合" in claim.updates.zh
 
 
 def test_a_function_whose_curvature_rescaling_leaves_would_have_it():
     record = made_up(1.5)
     record["scales_largest"] = np.ones((2, 5))
-    assert c15_words.claims(record, compared(c15.differences(record)))[2].verdict == Verdict.NOT_DECIDED
+    assert c15_words.claims(record, compared(c15_record.differences(record)))[2].verdict == Verdict.NOT_DECIDED
 
 
 def test_trials_agree_within_errors_and_not_beyond():
     for ratio, agrees in ((1.56, True), (3.0, False)):
         record = made_up(ratio)
-        rows = {trial.name: trial for trial in c15_words.trials(record, compared(c15.differences(record)))}
+        rows = {trial.name.en: trial for trial in c15_trials.trials(record, compared(c15_record.differences(record)))}
         assert rows["λ_max, polished, full batch over B = 2"].agrees == agrees
         assert not rows["Dinh's rescaling: λ_max of one function, times"].agrees  # 16 is below 55
 
@@ -306,9 +306,41 @@ def test_trials_agree_within_errors_and_not_beyond():
 def test_runs_without_a_finite_measure_are_left_out_of_ratios():
     record = made_up(1.5)
     record["raw_keskar"][0, 0, 3] = np.nan
-    found = c15.differences(record)
-    assert found[c15_words.named("keskar", "trained", "raw")].pairs == 11
-    np.testing.assert_allclose(c15.relative(np.array([[1.0, 2.0, np.nan], [2.0, 4.0, 1.0]])), [[1, 1, 1], [2, 2, 2]])
+    found = c15_record.differences(record)
+    assert found[c15_words.measured("keskar", "trained", "raw")].pairs == 11
+    np.testing.assert_allclose(
+        c15_record.relative(np.array([[1.0, 2.0, np.nan], [2.0, 4.0, 1.0]])), [[1, 1, 1], [2, 2, 2]]
+    )
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_fewer_than_two_usable_seeds_are_undecided_and_all_else_stands(left):
+    record = made_up(1.5, 0.02)
+    whole = c15_record.differences(record)
+    record["centred_line_end"][left:, 0] = np.nan  # after polishing B = 2 is not at the loss
+    found = c15_record.differences(record)
+    lost = {name for name in found if found[name].pairs < 2}
+    assert lost == {
+        c15_words.measured(measure, "polished", "centred") for measure in (*flatness.MEASURES, "first_order")
+    } | {c15_words.tested("centred"), c15_words.curved("centred")}
+    assert all(found[name] == whole[name] for name in found if name not in lost)
+    claims = c15_words.claims(record, compared(found))
+    undecided = [claim for claim in claims if claim.id != "C15c"]
+    assert {claim.verdict for claim in undecided} == {Verdict.NOT_DECIDED} and len(undecided) == 4
+    for claim in undecided:
+        assert f"of {left} usable pairs nothing can be said" in claim.reason.en and f"只有 {left} 对" in claim.reason.zh
+    assert len(c15_trials.trials(record, compared(found))) == 6
+    for name in c15_trials.TRIAL:
+        record[f"trial_{name}"] = record[f"trial_{name}"][:, :left]
+    assert [trial.agrees for trial in c15_trials.trials(record, compared(found))][:4] == [None] * 4
+
+
+def test_summaries_of_fewer_than_two_seeds_are_unknown():
+    values = np.exp(RNG.normal(size=(2, 4)))
+    values[1, 1:] = np.nan
+    assert np.all(np.isnan(c15_record.relative(values)))
+    fields = {name: np.stack([values, values]) for name in flatness.Flatness._fields}
+    assert np.all(np.isnan(c15_record.summarised(flatness.Flatness(**fields), 0.1)["first_order_share"]))
 
 
 @pytest.mark.slow
@@ -337,7 +369,7 @@ def test_the_preset_from_end_to_end(monkeypatch, tmp_path):
 
 
 def test_second_differences_are_exact_on_parabolas_and_see_kinks():
-    t, ends = c15.PLACES, np.array([2.0, 1.0])
+    t, ends = c15_record.PLACES, np.array([2.0, 1.0])
     losses = np.stack([3 * (2 * t) ** 2 / 2, np.abs(t)])  # in distances 2t: curvature 3; and a kink at 0
-    found = c15.second_differences(losses, ends)
+    found = c15_record.second_differences(losses, ends)
     np.testing.assert_allclose(found, [[3, 3], [2 / (t[1] - t[0]), 0]], atol=1e-9)

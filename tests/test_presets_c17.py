@@ -12,6 +12,7 @@ from landscape.plots import recovery
 from landscape.studies import batch_size, scaling
 from landscape.studies.config import Config
 from landscape.studies.presets import c17, c17_recovery, c17_words
+from landscape.studies.presets.outlook import Outlook
 from landscape.studies.verdicts import Verdict, compared
 
 SUPPORTED, NOT_SUPPORTED, NOT_DECIDED = Verdict
@@ -214,6 +215,14 @@ def test_reasons_and_trials_name_the_numbers():
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
+class Parts(Outlook):
+    """Notes the parts that are begun."""
+
+    def part(self, name):
+        self.seen = [*getattr(self, "seen", []), name]
+        return super().part(name)
+
+
 @pytest.fixture(scope="module")
 def recipes():
     """Two batch sizes, three epochs of 60 samples."""
@@ -223,9 +232,9 @@ def recipes():
         patch.setattr(c17_recovery, "RATES", {"sgd": (-2, 0), "lars": (-5, -4), "lamb": (-6, -5)})
         patch.setattr(c17_recovery, "SHARED", c17_recovery.SHARED | TINY)
         patch.setattr(c17_recovery, "LARGE", (32,))
-        said: list[str] = []
-        found = c17_recovery.run(progress=True, say=said.append)
-    assert said[0] == "sgd tuned, B = 8: study 1 of 5" and said[-1].endswith(", B = 32: study 5 of 5")
+        plan, outlook = c17_recovery.planned(False), Parts("C17", {}, show=False)
+        found = c17_recovery.run(outlook=outlook)
+    assert outlook.seen == list(plan) and len(plan) == 5
     return found
 
 
@@ -281,7 +290,7 @@ def test_differences_are_paired_with_the_small_batch_and_corrected_together(reci
     row = record["recipes"].tolist().index("LAMB")
     known = stats.ttest_rel(record["accuracy"][row, 0, 1], record["baseline"][1])
     np.testing.assert_allclose(record["difference"][1, row, 0, 1:], known.confidence_interval(), rtol=1e-4, atol=1e-9)
-    found = next(c for c in recipes.comparisons if c.name == "train accuracy, LAMB at B = 32, less SGD at B = 8")
+    found = next(c for c in recipes.comparisons if c.name.en == "train accuracy, LAMB at B = 32, less SGD at B = 8")
     assert found.adjusted == record["adjusted"][1, row, 0]
     together = stats.ttest_rel(record["accuracy"][0, 0, 0], record["baseline"][0]).confidence_interval(1 - 0.05 / 7)
     np.testing.assert_allclose(record["together"][0], together, rtol=1e-4)

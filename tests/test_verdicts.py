@@ -7,14 +7,26 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from landscape.page import Text
-from landscape.statistics import paired, ratio
+from landscape.statistics import paired, paired_where, ratio, ratio_where
 from landscape.studies import pages
 from landscape.studies.config import Config
-from landscape.studies.verdicts import Claim, Outcome, Trial, Verdict, agrees, compared, decided
+from landscape.studies.verdicts import (
+    Claim,
+    Outcome,
+    Trial,
+    Verdict,
+    agrees,
+    compared,
+    decided,
+    p_agrees,
+    too_few,
+)
 
 A, B = np.array([0.9, 0.92, 0.97, 0.95]), np.array([0.8, 0.85, 0.9, 0.81])
+LESS, OVER, ONE = Text("a less b", "甲减乙"), Text("a over b", "甲比乙"), Text("one usable pair", "一对可用")
 
 
 def outcome(**changes):
@@ -30,10 +42,16 @@ def outcome(**changes):
     whole = {
         "preset": "C0",
         "claims": (claim,),
-        "trials": (Trial("accuracy", "0.961", "0.950 ± 0.002", False), Trial("another", "1", "2", None)),
+        "trials": (
+            Trial(Text("accuracy", "准确率"), "0.961", "0.950 ± 0.002", False),
+            Trial(Text("another", "另一个"), "1", Text("2 to 3", "2 到 3"), None),
+        ),
         "record": {"x": np.arange(3), "slope": 2.0, "name": "digits"},
-        "comparisons": compared({"a less b": paired(A, B), "a over b": ratio(A, B)}),
-        "settings": {"equal epochs": Config(seeds=4), "diagonal net": "n = 40, d = 100 | sparse"},
+        "comparisons": compared({LESS: paired(A, B), OVER: ratio(A, B)}),
+        "settings": {
+            Text("equal epochs", "相同回合数"): Config(seeds=4),
+            Text("net", "网络"): "n = 40, d = 100 | sparse",
+        },
         "notes": ("B = 1: 1 of 4 runs diverged", Text("a note", "说明")),
     }
     return Outcome(**whole | changes)
@@ -95,6 +113,63 @@ def test_a_published_number_agrees_within_the_error_of_a_difference():
     assert not agrees(1.25, 1.0, 1.2) and not agrees(0.95, 1.0, 1.2)
 
 
+def test_factors_agree_by_their_logarithms():
+    assert agrees(8.0, 1.0, 4.0, factor=True) is False and agrees(5.3, 1.0, 4.0, factor=True) is True  # 2 × 2^√2 = 5.33
+    assert agrees(0.751, 1.0, 4.0, factor=True) and not agrees(0.75, 1.0, 4.0, factor=True)
+
+
+def test_what_was_not_measured_agrees_with_nothing_and_contradicts_nothing():
+    for interval in ((-np.inf, np.inf), (np.nan, np.nan)):
+        assert agrees(1.0, *interval) is None
+    assert agrees(1.0, 0.0, np.inf, factor=True) is None and agrees(1.0, 0.0, 2.0, factor=True) is None
+
+
+def test_equal_measurements_agree_nineteen_times_in_twenty():
+    """The rule's level, where both have the same error; a number in the other's interval is less often found."""
+    ours, theirs = np.random.default_rng(0).normal(size=(2, 20000))
+    share = np.mean([agrees(b, a - 1.96, a + 1.96) for a, b in zip(ours, theirs, strict=True)])
+    assert share == pytest.approx(0.95, abs=0.006)
+    assert np.mean(np.abs(ours - theirs) < 1.96) < 0.85
+
+
+def test_p_values_agree_by_their_deviations():
+    z = stats.norm.isf(2e-6 / 2)
+    half = 1.96 * 2**0.5
+    for shift, agree in ((half - 0.01, True), (half + 0.01, False), (-half + 0.01, True), (-half - 0.01, False)):
+        assert p_agrees(2e-6, 2 * stats.norm.sf(z + shift)) is agree
+    assert p_agrees(1e-10, 1.0) is False and p_agrees(1e-10, 0.0) is False
+
+
+# --- too few pairs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_usable_pairs_decide_nothing_and_change_no_other_p_value_for_the_better(count, tmp_path):
+    usable = np.arange(4) < count
+    few, ratios = paired_where(A, B, usable), ratio_where(A, B, usable)
+    parts = compared({LESS: paired(A, B), ONE: few, OVER: ratios})
+    assert parts[0].adjusted == 3 * parts[0].found.p_value  # what was planned counts, done or not
+    for part in parts[1:]:
+        assert part.found.pairs == count and part.adjusted == 1
+        for margin in (-0.5, 0.0, 1.0):
+            assert decided(part.found.lower, part.found.upper, margin, adjusted=part.adjusted) is Verdict.NOT_DECIDED
+    assert too_few(parts[0]) is None
+    said = too_few(parts[0], parts[1])
+    assert f"one usable pair: of {count} usable pairs nothing" in said.en and f"只有 {count} 对" in said.zh
+    pages.write(outcome(comparisons=parts), {"line": line}, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    (row,) = (row for row in text.splitlines() if row.startswith("| one usable pair"))
+    assert "not decided by this data: fewer than 2 usable pairs" in row and "少于 2 对" in row and "nan" not in row
+    assert row.endswith(f"| - | - | - | - | {count} |") and "inf" not in text
+
+
+def test_usable_pairs_are_compared_as_if_there_were_no_others():
+    usable = np.array([True, False, True, True])
+    assert paired_where(A, B, usable) == paired(A[usable], B[usable])
+    assert ratio_where(A, B, usable) == ratio(A[usable], B[usable])
+    assert paired_where(np.where(usable, A, np.nan), B, usable).pairs == 3
+
+
 def test_a_claim_without_a_caveat_has_none_in_the_report(tmp_path):
     claim = dataclasses.replace(outcome().claims[0], caveat=None)
     pages.write(outcome(claims=(claim,)), {"line": line}, tmp_path)
@@ -103,8 +178,8 @@ def test_a_claim_without_a_caveat_has_none_in_the_report(tmp_path):
 
 
 def test_comparisons_are_corrected_together():
-    alone = compared({"one": paired(A, B)})[0]
-    one, two = compared({"one": paired(A, B), "two": paired(B, A)})
+    alone = compared({ONE: paired(A, B)})[0]
+    one, two = compared({ONE: paired(A, B), LESS: paired(B, A)})
     assert alone.adjusted == alone.found.p_value == one.found.p_value
     assert one.adjusted == two.adjusted == 2 * alone.adjusted
     exact = np.mean(A - B), one.found.lower, one.found.upper, 0.125, 0.25, one.found.effect  # all of 4 signs are equal
@@ -167,6 +242,7 @@ def test_both_reports_say_all_that_was_found(folder):
             "A falls & rises.", "甲先降后升。", "not decided by this data", "这些数据不能判定", "Between 0 <x> and 1.",
             "在 0 与 <y> 之间。", "20 epochs = 28760 updates", "a less b", "0.095", "0.12", "0.25", "a over b", "0.961",
             "0.950 ± 0.002", "20 个回合", "Seen <before>.", "事后选定。", "a note", "说明", "√2", "not comparable",
+            "甲减乙", "甲比乙", "准确率", "另一个", "2 to 3", "2 到 3", "相同回合数", "网络",
             "1 of 4 runs diverged", "n = 40, d = 100 | sparse", "seeds = 4",
             "model = mlp:32", "jaxlib", "scipy", "device", "numpy",
         ):  # fmt: skip

@@ -65,7 +65,7 @@ def _errors(record: Mapping[str, Any], ax: Any) -> None:
         bars = [mean - low, high - mean]
         label = f"learning rate {rate:g}"
         ax.errorbar(shift * sizes, mean, bars, fmt=marker, color=colour, capsize=3, label=label)
-        guess = np.nanmean(record["predicted"][row], axis=1)
+        guess = _mean(record["predicted"][row].T)
         theory(shift * sizes, guess, ax, label="theory, each run's own scale", style="-" if row else "--")
     flow = float(record["flow_mean"][0])
     theory([0.5, 100], [flow, flow], ax, label="theory, gradient flow", style=":")
@@ -82,7 +82,8 @@ def _predictions(record: Mapping[str, Any], ax: Any) -> None:
     for column, (size, colour, marker) in enumerate(zip(record["sizes"], colours, "os^vD", strict=True)):
         found, guess = (record[name][:, column].ravel() for name in ("error", "predicted"))
         ax.plot(guess, found, marker, color=colour, markersize=4, alpha=0.8, label=f"B = {size}", linestyle="")
-    ends = np.nanmin(record["predicted"]), np.nanmax(record["predicted"])
+    known = record["predicted"][np.isfinite(record["predicted"])]
+    ends = [known.min(), known.max()] if known.size else []
     theory(ends, ends, ax, label="theory")
     ax.set(xscale="log", yscale="log", xlabel="error of the flow from the run's own scale", ylabel="error of the run")
     ticks = [0.02, 0.05, 0.1, 0.2, 0.4]
@@ -126,7 +127,8 @@ def _relative(record: Mapping[str, Any], stage: int, ax: Any) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
     ticks = [0.5, 0.7, 1, 1.5, 2, 3, 5]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_ylim(0.8 * record["centred_relative"][..., 1].min(), 1.25 * record["centred_relative"][..., 2].max())
+    known = record["centred_relative"][np.isfinite(record["centred_relative"])]
+    ax.set_ylim((0.8 * known.min(), 1.25 * known.max()) if known.size else (0.5, 5))
     _sizes(ax, sizes)
     ax.set_ylabel(f"measure over that at $B$ = {sizes[0]}, same seed")
 
@@ -182,7 +184,7 @@ def _losses(record: Mapping[str, Any], kind: str, ax: Any) -> None:
     for part, colour, style in (("train", BLUE, "-"), ("test", VERMILION, "--")):
         values = record[f"{kind}_line_{part}_loss"]
         ax.plot(places, values.T, color=colour, linewidth=0.5, alpha=0.3)
-        ax.plot(places, values.mean(axis=0), color=colour, linestyle=style, linewidth=2, label=f"{part}, mean of seeds")
+        ax.plot(places, _mean(values), color=colour, linestyle=style, linewidth=2, label=f"{part}, mean of seeds")
     for end in (0, 1):
         x, y = record[f"{kind}_near"][end], record[f"{kind}_near_loss"][end]
         theory(x, np.where(y > 0, y, np.nan), ax, label="second order about each end")
@@ -193,7 +195,7 @@ def _losses(record: Mapping[str, Any], kind: str, ax: Any) -> None:
 def _mistakes(record: Mapping[str, Any], ax: Any) -> None:
     for kind, colour in zip(KINDS, (GREEN, PURPLE), strict=True):
         for part, style in (("train", "-"), ("test", "--")):
-            mean = 100 * record[f"{kind}_line_{part}_error"].mean(axis=0)
+            mean = 100 * _mean(record[f"{kind}_line_{part}_error"])
             ax.plot(record[f"{kind}_places"], mean, color=colour, linestyle=style, label=f"{part}, {KINDS[kind]}")
     _ends(record, ax)
     ax.set_ylabel("wrong answers (%), mean of seeds")
@@ -219,6 +221,11 @@ def _curvatures(record: Mapping[str, Any], ax: Any) -> None:
     ax.set_xticks(range(4), [f"$B$ = {small}", f"$B$ = {large}"] * 2)
     ax.set(xlim=(-0.5, 3.5), yscale="log", ylabel="second difference of the training loss / distance$^2$")
     ax.set_title("(d) curvature along the line at both ends, each seed", fontsize="medium")
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is finite; NaN where nothing is."""
+    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
 
 
 def _sizes(ax: Any, sizes: Any) -> None:

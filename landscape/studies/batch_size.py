@@ -87,7 +87,7 @@ def run(
     store: str | Path | None = None,
     data: Collection | None = None,
     model: models.Model | None = None,
-    progress: bool = False,
+    progress: bool | Callable[..., Any] = False,
     say: Say = print,
 ) -> Study:
     """Train and measure everything that `config` asks for.
@@ -98,7 +98,7 @@ def run(
         goes on from there to the identical result. A folder of another study is refused with the difference named.
       data: in place of `config.data`: what `datasets_files.checked` returns.
       model: in place of `config.model`.
-      progress: bars with an estimate of the time left.
+      progress: bars with an estimate of the time left, or what makes a bar of a label, `total=` and `initial=`.
       say: hears of what does not go as configured, in a sentence.
 
     A run that diverges is data (`Status.DIVERGED`). Where the device runs out of memory the block is halved and the

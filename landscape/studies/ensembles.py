@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ class Ensembles:
     problem: Problem
     base: Setting
     folder: Path | None
-    progress: bool
+    progress: bool | Callable[..., Any]
     say: Say
     fits: dict[int, int] = dataclasses.field(default_factory=dict)  # the last block of each batch size
 
@@ -164,7 +164,8 @@ class Ensembles:
         label = name.replace("_", " ")
 
         def once(block: int, place: Path | None) -> PyTree:
-            bar = f"B = {plan.batch_size}, {label}" if self.progress else False
+            named = f"B = {plan.batch_size}, {label}"
+            bar = partial(self.progress, named) if callable(self.progress) else self.progress and named
             how: Any = {"static": static, "block": block, "store": place, "progress": bar}
             found = sweep(fn, points, self.problem, *args, key=self.config.key, seeds=seeds, **how)
             return jax.tree.map(lambda leaf: np.asarray(leaf[...]), found)

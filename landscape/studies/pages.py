@@ -23,10 +23,19 @@ from matplotlib.figure import Figure
 from landscape.page import Text, check_folder, replacing
 from landscape.store import versions
 from landscape.studies.config import Config
-from landscape.studies.verdicts import Claim, Outcome
+from landscape.studies.verdicts import Claim, Comparison, Outcome, Verdict
 
 RESOLUTION = 150  # dots per inch of the pictures
 SIZE = (12, 5.6)  # inches of a picture, unless its drawing function sets another
+
+ZH = {  # of a picture's name, beside the English in it
+    "accuracy_by_batch_size": "准确率与批量大小",
+    "matched_loss": "训练损失相同时的比较",
+    "flatness_by_batch_size": "平坦程度与批量大小",
+    "line_between_solutions": "两个解之间的连线",
+    "steps_to_target": "达到目标所需的步数",
+    "large_batch_recovery": "大批量的训练方法",
+}
 
 Drawing = Callable[[Mapping[str, Any], Figure], Any]
 Cell = Text | str
@@ -102,9 +111,10 @@ def blocks(outcome: Outcome, pictures: Sequence[str], environment: Mapping[str, 
         decided = [claim for claim in outcome.claims if claim.figure == name]
         ids = ", ".join(claim.id for claim in decided)
         shows = Text(f"decides {ids}", f"判定 {ids}") if ids else Text("beside the verdicts", "供参考")
-        found += [Heading(Text(name.replace("_", " "), f"图：{name}")), Picture(name, shows)]
+        found += [Heading(_titled(name)), Picture(name, shows)]
         for claim in decided:
             found += _claim(claim)
+        found += _updates(decided)
     found += [Heading(Text("Comparisons, paired by seed", "按种子配对的比较")), *_comparisons(outcome)]
     found += [Heading(Text("Published and measured", "已发表的数值与实测")), *_trials(outcome)]
     return found + _origin(outcome, environment)
@@ -117,18 +127,37 @@ def _summary(outcome: Outcome) -> Table:
         Text("verdict", "结论"),
         Text("decided by", "依据"),
     )
-    rows = tuple((claim.id, claim.statement, claim.verdict.phrase, claim.figure) for claim in outcome.claims)
+    rows = tuple((claim.id, claim.statement, claim.verdict.phrase, _titled(claim.figure)) for claim in outcome.claims)
     return Table(heads, rows)
 
 
+def _titled(picture: str) -> Text:
+    words = picture.replace("_", " ")
+    return Text(words, ZH.get(picture, words))
+
+
 def _claim(claim: Claim) -> list[Block]:
-    verdict, said = claim.verdict.phrase, claim.statement
-    counts, caveat = _text(claim.updates), claim.caveat
+    verdict, said, caveat = claim.verdict.phrase, claim.statement, claim.caveat
     return [
         Paragraph(Text(f"{claim.id}: {verdict.en}. {said.en}", f"{claim.id}：{verdict.zh}。{said.zh}"), strong=True),
         Paragraph(claim.reason),
         *([Paragraph(Text(f"Caveat: {caveat.en}", f"注意：{caveat.zh}"))] if caveat else []),
-        Paragraph(Text(f"Updates: {counts.en}.", f"更新次数：{counts.zh}。")),
+    ]
+
+
+def _updates(claims: Sequence[Claim]) -> list[Block]:
+    """Their counts of updates, once where they are the same."""
+    ids: dict[Text, list[str]] = {}
+    for claim in claims:
+        ids.setdefault(_text(claim.updates), []).append(claim.id)
+    return [
+        Paragraph(
+            Text(
+                f"Updates, {', '.join(some)}: {counts.en.rstrip('.')}.",
+                f"更新次数（{', '.join(some)}）：{counts.zh.rstrip('。')}。",
+            )
+        )
+        for counts, some in ids.items()
     ]
 
 
@@ -148,19 +177,28 @@ def _comparisons(outcome: Outcome) -> list[Block]:
         Text("effect size", "效应量"),
         Text("pairs", "对数"),
     )
-    rows = []
-    for comparison in outcome.comparisons:
-        middle, lower, upper, p, adjusted, effect = comparison.numbers
-        cells = (f"{middle:.4g}", f"{lower:.4g} to {upper:.4g}", f"{p:.2g}", f"{adjusted:.2g}", f"{effect:.3g}")
-        rows.append((comparison.name, *cells, str(comparison.found.pairs)))
+    rows = tuple(_compared(comparison) for comparison in outcome.comparisons)
     told = Text(
         f"Intervals are Student's. p: two-sided signed-rank tests of Wilcoxon; Holm's correction is for all "
         f"{len(rows)} of them. Effect size: mean over standard deviation of the differences (of logarithms, for a "
         "ratio).",
-        f"区间为学生氏区间。p：双侧 Wilcoxon 符号秩检验；Holm 校正针对全部 {len(rows)} 个检验。效应量：差值（比值则取"
-        "对数）的均值除以标准差。",
+        f"区间由 Student t 分布给出。p 值：双侧 Wilcoxon 符号秩检验；Holm 校正针对全部 {len(rows)} 个检验。效应量：差值"
+        "（比值则取对数）的均值除以标准差。",
     )
-    return [Table(heads, tuple(rows)), Paragraph(told)]
+    return [Table(heads, rows), Paragraph(told)]
+
+
+def _compared(comparison: Comparison) -> tuple[Cell, ...]:
+    """A row; of fewer than 2 pairs nothing is known, and it says so."""
+    middle, lower, upper, p, adjusted, effect = comparison.numbers
+    pairs, name = str(comparison.found.pairs), comparison.name
+    name = Text(name.en.replace("_", " "), name.zh)  # in records measures are named as in code
+    if comparison.found.pairs < 2:
+        undecided = Verdict.NOT_DECIDED.phrase
+        why = Text(f"{undecided.en}: fewer than 2 usable pairs", f"{undecided.zh}：可用的配对少于 2 对")
+        return (name, why, *"----", pairs)
+    interval = f"[{lower:.4g}, {upper:.4g}]"
+    return (name, f"{middle:.4g}", interval, f"{p:.2g}", f"{adjusted:.2g}", f"{effect:.3g}", pairs)
 
 
 def _trials(outcome: Outcome) -> list[Block]:
@@ -168,16 +206,20 @@ def _trials(outcome: Outcome) -> list[Block]:
     heads = (Text("number", "数值"), Text("published", "已发表"), Text("measured", "实测"), Text("agrees", "是否一致"))
     rows = tuple((trial.name, trial.published, trial.measured, agreement[trial.agrees]) for trial in outcome.trials)
     told = Text(
-        "Errors of published numbers that are not on record are taken to be as large as ours: the two agree where they "
-        "differ by at most √2 half widths of our 95 % interval.",
-        "已发表数值的误差若无记录，则视为与本处相同：两者之差不超过本处 95 % 区间半宽的 √2 倍，即为一致。",
+        "One rule: errors of published numbers are not on record and are taken to be as large as ours, so that the two "
+        "agree where they differ by at most √2 half widths of our 95 % interval; ratios by their logarithms, p-values "
+        "as normal deviations, whose standard error is 1. Where only a sign or a factor was published, ours must have "
+        "that sign, or reach that factor.",
+        "只用一条规则：已发表数值的误差没有记录，视为与本处相同，因此两者之差不超过本处 95 % 区间半宽的 √2 倍即为一致；"
+        "比值取对数比较，p 值换算成正态偏差（标准误为 1）比较。若发表的只有正负号或倍数，则要求本处的符号相同，或达到该"
+        "倍数。",
     )
     return [Table(heads, rows), Paragraph(told)] if rows else [Paragraph(Text("None.", "无。"))]
 
 
 def _origin(outcome: Outcome, environment: Mapping[str, str]) -> list[Block]:
     heads = Text("what", "项目"), Text("value", "值")
-    settings = tuple((name, _words(value)) for name, value in outcome.settings.items())
+    settings: tuple[tuple[Cell, ...], ...] = tuple((name, _words(value)) for name, value in outcome.settings.items())
     told = Text(
         "What is not named has its default in landscape.studies.config.Config.",
         "未列出的取 landscape.studies.config.Config 中的默认值。",
@@ -193,10 +235,10 @@ def _origin(outcome: Outcome, environment: Mapping[str, str]) -> list[Block]:
     ]
 
 
-def _words(setting: Any) -> str:
-    """A configuration's entries that are not the default; anything else as it is."""
+def _words(setting: Any) -> Cell:
+    """A configuration's entries that are not the default; words as they are."""
     if not isinstance(setting, Config):
-        return str(setting)
+        return setting
     asked, default = dataclasses.asdict(setting), dataclasses.asdict(Config())
     kept = {name for name in asked if asked[name] != default[name]} | {"data", "model", "match", "seeds"}
     return ", ".join(f"{name} = {value}" for name, value in asked.items() if name in kept)

@@ -172,7 +172,7 @@ def check(
     """The run, knowing whether it has reached the target; and whether that, or divergence, ends it."""
     del hyper, excess
     lane = state[0]
-    loss = _judged(training_part(problem, lane.beginning.share, static.division), lane.run.params)[0]
+    loss = judged(training_part(problem, lane.beginning.share, static.division), lane.run.params)[0]
     reached, finite = loss <= target, jnp.isfinite(loss)
     status = jnp.where(reached, Status.REACHED, jnp.where(finite, Status.NOT_REACHED, Status.DIVERGED))
     lane = lane._replace(steps=jnp.int32(step), before=lane.steps, status=status.astype(jnp.int8))
@@ -185,8 +185,8 @@ def observe(state: Any, problem: Problem, hyper: dict, target: Any, excess: Any,
     lane = state[0]
     params, share = lane.run.params, lane.beginning.share
     own = training_part(problem, share, static.division)
-    train_loss, train_accuracy = _judged(own, params)
-    test_loss, test_accuracy = _judged(held_out_part(problem, share, static.division), params)
+    train_loss, train_accuracy = judged(own, params)
+    test_loss, test_accuracy = judged(held_out_part(problem, share, static.division), params)
     gradient = over_chunks(own, lambda data: jax.grad(own.loss)(params, data))
     noise = sharpness.noise(first_part(own, static.measured), params)
     square = optax.tree.norm(gradient, squared=True)
@@ -227,7 +227,7 @@ def flatness(point: tuple[PyTree, Share], problem: Problem, *, static: Setting, 
     return sharpness.measure(part, params, key=jax.random.fold_in(key, PROBE))
 
 
-def _judged(part: Problem, params: PyTree) -> tuple[jax.Array, jax.Array]:
+def judged(part: Problem, params: PyTree) -> tuple[jax.Array, jax.Array]:
     """Loss and accuracy on a part."""
     objective: Any = part.loss
 

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,16 +43,16 @@ class Claim:
 class Trial(NamedTuple):
     """A published number (of the chapter, a paper, or an earlier trial of this project) beside the measured one."""
 
-    name: str
-    published: str
-    measured: str  # with its error: "0.957 ± 0.002"
-    agrees: bool | None  # within errors; None where the two cannot be compared
+    name: Text
+    published: Text | str
+    measured: Text | str  # with its error: "0.957 ± 0.002"
+    agrees: bool | None  # by `agrees` or `p_agrees`; None where the two cannot be compared
 
 
 class Comparison(NamedTuple):
     """One of the paired comparisons of a preset; `adjusted` is its p-value after Holm's correction for all of them."""
 
-    name: str  # "test accuracy, equal epochs: B = 1 less B = 512"
+    name: Text  # "test accuracy, equal epochs: B = 1 less B = 512"
     found: Paired | Ratio
     adjusted: float
 
@@ -72,7 +73,7 @@ class Outcome:
     trials: tuple[Trial, ...]
     record: dict[str, Any]  # plain arrays, numbers and strings: all that the pictures are drawn from
     comparisons: tuple[Comparison, ...] = ()
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # name -> a Config, or words: what was run
+    settings: dict[Text, Any] = dataclasses.field(default_factory=dict)  # name -> a Config, or words: what was run
     notes: tuple[Text | str, ...] = ()  # what did not go as configured: runs that diverged, blocks halved
 
     def numbers(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Outcome:
             )
             for language in ("en", "zh")
         }
-        names, rows = [part.name for part in self.comparisons], [part.numbers for part in self.comparisons]
+        names, rows = [part.name.en for part in self.comparisons], [part.numbers for part in self.comparisons]
         table = {"comparisons": np.array(names, np.str_), "compared": np.array(rows, np.float64).reshape(-1, 6)}
         return self.record | words | table
 
@@ -112,16 +113,49 @@ def decided(lower: float, upper: float, margin: float = 0.0, *, adjusted: float 
     return Verdict.NOT_SUPPORTED if upper < margin else Verdict.NOT_DECIDED
 
 
-def agrees(published: float, lower: float, upper: float) -> bool:
-    """Whether a published number and a 95 % interval differ by no more than their errors; one rule for all presets.
+def agrees(published: float, lower: float, upper: float, *, factor: bool = False) -> bool | None:
+    """Whether a published number and a 95 % interval differ by no more than their errors: the one rule of all presets.
 
-    Where the published number's error is not on record it is taken to be as large as the interval's: the half width
-    of the difference is then √2 times the interval's. Give logarithms of ratios, and of what is a factor off.
+        |published - middle| <= √2 (upper - lower) / 2
+
+    What is asked is whether two measurements may be of one thing, so that the error of their difference counts. That
+    of the published number is mostly not on record, and is taken to be as large as ours: an interval of the difference
+    is √2 times as wide. (Whether the published number lies in our interval is another question, which has it exact: of
+    two equally good measurements of one thing that denies one in six.) `factor`: of numbers above 0, by their
+    logarithms. None where the interval is not finite: nothing was measured.
     """
+    if not np.all(np.isfinite([lower, upper])) or factor and lower <= 0:
+        return None
+    if factor:
+        published, lower, upper = np.log([published, lower, upper])
     return bool(abs(published - (lower + upper) / 2) <= 2**0.5 * (upper - lower) / 2)
 
 
-def compared(results: Mapping[str, Paired | Ratio]) -> tuple[Comparison, ...]:
+def p_agrees(published: float, measured: float) -> bool:
+    """`agrees` of two-sided p-values: as deviations z of the normal distribution, whose standard error is 1 each.
+
+    A p-value below the least float, 0, is that float's.
+    """
+    normal = NormalDist()
+    z, own = (-normal.inv_cdf(max(p, 1e-300) / 2) for p in (published, measured))
+    half = normal.inv_cdf(0.975)
+    return bool(agrees(z, own - half, own + half))
+
+
+def compared(results: Mapping[Text, Paired | Ratio]) -> tuple[Comparison, ...]:
     """All comparisons of a preset by name, with Holm's correction over all of them."""
     adjusted = holm([found.p_value for found in results.values()])
     return tuple(Comparison(name, found, float(p)) for (name, found), p in zip(results.items(), adjusted, strict=True))
+
+
+def too_few(*deciding: Comparison) -> Text | None:
+    """What is said in place of a reason where a comparison that decides has fewer than 2 usable pairs, if one has."""
+    for part in deciding:
+        if part.found.pairs < 2:
+            return Text(
+                f"{part.name.en}: of {part.found.pairs} usable pairs nothing can be said; an interval needs 2 or more. "
+                "The runs of the others diverged, or are not at the loss that is compared at.",
+                f"{part.name.zh}：可用的配对只有 {part.found.pairs} 对，无从判断；区间至少需要 2 对。其余的运行发散了，"
+                "或不在所比较的损失处。",
+            )
+    return None

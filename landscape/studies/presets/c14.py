@@ -13,12 +13,14 @@ import numpy as np
 
 from landscape.page import Text
 from landscape.plots import flatness as plots
-from landscape.statistics import Paired, Ratio, mean_interval, paired, ratio
+from landscape.problems import datasets_files
+from landscape.statistics import Paired, Ratio, mean_interval, paired_where, ratio_where
 from landscape.studies import batch_size
 from landscape.studies.config import Config
 from landscape.studies.presets import c14_words, implicit_bias
 from landscape.studies.presets.c14_words import claims, trials
 from landscape.studies.presets.matching import matched, polished, unmatched
+from landscape.studies.presets.outlook import Outlook, Plan, Work, samples_of, training
 from landscape.studies.verdicts import Outcome, compared
 
 PICTURES = {c14_words.PICTURE: plots.matched_loss}
@@ -26,6 +28,8 @@ PICTURES = {c14_words.PICTURE: plots.matched_loss}
 LOSSES = (0.1, 0.02)  # at which runs on digits are compared
 SCALE = 0.1  # of the diagonal network's start
 RATES, SIZES = (0.015, 0.03), (1, 2, 5, 10, 40)
+REACHED = ((130, 7, 600), (860, 7, 900))  # by loss: updates S (1 + b / B) to twice it, S and b; then the full batch's
+NETWORKS, NETWORK = "diagonal linear networks", 0.06  # the part's name; seconds of one run
 
 
 def configs(full: bool) -> dict[str, Config]:
@@ -44,20 +48,25 @@ def run(
 
     `store`, `progress` and `say` as `batch_size.run` has them.
     """
-    plans = configs(full)
-    studies = {}
-    for name, config in plans.items():
-        if progress:
-            say(
-                f"digits to {name}: batch sizes {', '.join(map(str, config.batch_sizes))}, {config.seeds} seeds of each"
-            )
-        place = store and store / name.replace(" ", "_")
-        studies[name] = batch_size.run(config, store=place, progress=progress, say=say)
-    seeds = 100 if full else 20
-    if progress:
-        say(f"diagonal linear networks: batch sizes {', '.join(map(str, SIZES))}, {seeds} data sets")
-    ends, flow = implicit_bias.errors(seeds, RATES, SIZES, SCALE, store=store, progress=progress)
+    plans, seeds, studies = configs(full), 100 if full else 20, {}
+    with Outlook("C14", planned(plans, seeds), progress) as outlook:
+        for name, config in plans.items():
+            place = store and store / name.replace(" ", "_")
+            with outlook.part(name) as bar:
+                studies[name] = batch_size.run(config, store=place, progress=bar, say=outlook.tell(say))
+        with outlook.part(NETWORKS) as bar:
+            ends, flow = implicit_bias.errors(seeds, RATES, SIZES, SCALE, store=store, progress=bar)
     return judged(studies, ends, flow, plans)
+
+
+def planned(plans: dict[str, Config], seeds: int) -> Plan:
+    """The work of all sweeps; runs reach their losses about as soon as the records of figure 35 have it."""
+    data, found = datasets_files.read("digits"), {}
+    for (name, config), (most, bend, finish) in zip(plans.items(), REACHED, strict=True):
+        reached = lambda size, most=most, bend=bend: most * (1 + bend / size)  # noqa: E731
+        found[name] = training(config, samples_of(data, config), reached, finish)
+    networks = {f"B = {size}": Work(seeds * len(RATES) * NETWORK) for size in SIZES}
+    return found | {NETWORKS: networks}
 
 
 def judged(
@@ -67,14 +76,18 @@ def judged(
     record = recorded(list(studies.values())) | diagonal(ends, flow)
     comparisons = compared(differences(record))
     words = claims(record, comparisons)
-    settings = dict(plans) | {
-        "diagonal network": f"n = 40, d = 100, 5 entries of 1, u = v = {SCALE}, loss (1/2) mean (y - <u² - v², x>)², "
-        f"learning rates {RATES}, batch sizes {SIZES}, to the loss {implicit_bias.MATCHED:g}"
-    }
+    settings: dict[Text, Any] = {Text(name, name.replace("loss", "损失")): plan for name, plan in plans.items()}
+    settings[Text("diagonal network", "对角线性网络")] = Text(
+        f"n = 40, d = 100, 5 entries of 1, u = v = {SCALE}, loss (1/2) mean (y - <u² - v², x>)², "
+        f"learning rates {RATES}, batch sizes {SIZES}, to the loss {implicit_bias.MATCHED:g}",
+        f"n = 40，d = 100，5 个分量为 1，u = v = {SCALE}，损失 (1/2) mean (y - <u² - v², x>)²，学习率 {RATES}，批量大"
+        f"小 {SIZES}，训练到损失 {implicit_bias.MATCHED:g}",
+    )
     notes: list[Text | str] = []
     for name, study in studies.items():
         notes += [f"{name}: {note}" for note in study.notes]
-        notes += [Text(f"{name}: {note.en}", f"{name}：{note.zh}") for note in unmatched(study)]
+        zh = name.replace("loss", "损失")
+        notes += [Text(f"{name}: {note.en}", f"{zh}：{note.zh}") for note in unmatched(study)]
     open_runs, every = int(np.sum(~(record["end_loss"] <= implicit_bias.MATCHED))), record["end_loss"].size
     if open_runs:
         en = f"diagonal network: {open_runs} of {every} runs did not reach their loss, and are left out"
@@ -118,7 +131,10 @@ def _seen(end: Any, name: str) -> np.ndarray:
 def diagonal(ends: implicit_bias.Ends, flow: np.ndarray) -> dict[str, Any]:
     """The numbers of the diagonal networks, leaves (rates, batch sizes, seeds)."""
     error = np.where(ends.loss <= implicit_bias.MATCHED, ends.error, np.nan)
-    miss = np.abs(error - ends.predicted) / error
+    miss = np.abs(error - ends.predicted)[-1] / error[-1]
+    known = np.any(np.isfinite(miss), axis=-1)
+    most, middle = np.full((2, len(miss)), np.nan)
+    most[known], middle[known] = np.nanmax(miss[known], axis=1), np.nanmedian(miss[known], axis=1)
     return {
         "rates": np.array(RATES),
         "sizes": np.array(SIZES),
@@ -132,8 +148,8 @@ def diagonal(ends: implicit_bias.Ends, flow: np.ndarray) -> dict[str, Any]:
         "flow_mean": np.array(mean_interval(flow)),
         "trial_sizes": np.array(list(c14_words.TRIAL)),
         "trial_errors": np.array(list(c14_words.TRIAL.values())),
-        "miss": np.nanmax(miss[-1], axis=1),  # by batch size, at the last rate
-        "miss_median": np.nanmedian(miss[-1], axis=1),
+        "miss": most,  # by batch size, at the last rate
+        "miss_median": middle,
     }
 
 
@@ -147,17 +163,17 @@ def _intervals(values: np.ndarray) -> np.ndarray:
     return np.apply_along_axis(interval, -1, values)
 
 
-def differences(record: dict[str, Any]) -> dict[str, Paired | Ratio]:
+def differences(record: dict[str, Any]) -> dict[Text, Paired | Ratio]:
     """Every batch size less the full batch on digits; every one over the full batch on the diagonal network."""
-    found: dict[str, Paired | Ratio] = {}
+    found: dict[Text, Paired | Ratio] = {}
     for row, loss in enumerate(record["losses"]):
         for column, size in enumerate(record["batch_sizes"][:-1]):
             accuracy, at_one = record["accuracy"][row], matched(record["loss"][row], loss)
             fine = at_one[column] & at_one[-1]
-            found[c14_words.on_digits(loss, size)] = paired(accuracy[column, fine], accuracy[-1, fine])
+            found[c14_words.on_digits(loss, size)] = paired_where(accuracy[column], accuracy[-1], fine)
     for row, rate in enumerate(record["rates"]):
         for column, size in enumerate(record["sizes"][:-1]):
             a, b = record["error"][row, column], record["error"][row, -1]
             fine = np.isfinite(a) & np.isfinite(b)
-            found[c14_words.on_network(rate, size)] = ratio(a[fine], b[fine])
+            found[c14_words.on_network(rate, size)] = ratio_where(a, b, fine)
     return found

@@ -1,4 +1,4 @@
-"""The verdicts of preset C15 in words: claims, and the trial's numbers beside ours."""
+"""The verdicts of preset C15 in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,15 +6,24 @@ from typing import Any
 import numpy as np
 
 from landscape.page import Text
-from landscape.statistics import ratio
 from landscape.studies.presets.c14_words import MARGIN  # of accuracy: the same, fixed before the data were seen
-from landscape.studies.verdicts import Claim, Comparison, Trial, Verdict, decided
+from landscape.studies.verdicts import Claim, Comparison, Verdict, decided, too_few
 
 INPUTS = {"centred": Text("inputs centred", "输入中心化"), "raw": Text("inputs as they are", "输入未中心化")}
 FLATNESS, LINE = "flatness_by_batch_size", "line_between_solutions"
-PER_LOSS = "λ_max over loss, polished, inputs centred"
-TRIAL = {"largest": ("λ_max", 1.56), "trace": ("trace", 1.37), "keskar_wide": ("Keskar, ε = 5e-3", 1.79)}
-SPREAD = 55  # of λ_max under Dinh's rescaling, in the trial
+PER_LOSS = Text("λ_max over loss, polished, inputs centred", "λ_max 与损失之比，精修后，输入中心化")
+ZH_MEASURES = {
+    "largest": "λ_max",
+    "trace": "迹",
+    "keskar": "Keskar 度量（ε = 5e-4）",
+    "keskar_wide": "Keskar 度量（ε = 5e-3）",
+    "sam": "SAM 度量",
+    "non_uniformity": "非均匀性",
+    "least_trace": "最小的迹",
+    "first_order": "Keskar 度量的一阶部分",
+}
+
+ByName = Mapping[Text, Comparison]
 
 CAVEAT = Text(
     "Inputs are centred (the mean image is taken off): that was chosen after images as they are had given larger "
@@ -33,97 +42,140 @@ CAVEAT_MEASURE = Text(
 CAVEAT_ACCURACY = Text(
     " That both kinds of inputs must agree, and on both the full batch's end be the sharper by λ_max, was asked for "
     "after the data had been seen.",
-    "两种输入必须一致，并且两者中全批量一端都要更陡（以 λ_max 衡量），这是在看到数据之后要求的。",
+    "两种输入的结论必须一致，并且两种输入下全批量一端都要更尖锐（以 λ_max 衡量）：这一要求是在看到数据之后提出的。",
 )
 
 
+def measured(measure: str, stage: str, kind: str) -> Text:
+    """What is compared by a measure of `flatness.MEASURES`."""
+    stages, measures = {"trained": "精修前", "polished": "精修后"}, ZH_MEASURES
+    return Text(
+        f"{measure}, {stage}, {INPUTS[kind].en}: full batch over B = 2",
+        f"{measures[measure]}，{stages[stage]}，{INPUTS[kind].zh}：全批量比 B = 2",
+    )
+
+
+def tested(kind: str) -> Text:
+    """The comparison of test accuracies."""
+    return Text(
+        f"test accuracy, polished, {INPUTS[kind].en}: B = 2 less full batch",
+        f"测试准确率，精修后，{INPUTS[kind].zh}：B = 2 减全批量",
+    )
+
+
+def curved(kind: str) -> Text:
+    """The comparison of curvatures along the line between two solutions."""
+    return Text(
+        f"curvature along the line, {INPUTS[kind].en}: at the full batch's end less at that of B = 2",
+        f"沿连线的曲率，{INPUTS[kind].zh}：全批量一端减 B = 2 一端",
+    )
+
+
 def named(measure: str, stage: str, kind: str) -> str:
-    """The name of a comparison."""
-    return f"{measure}, {stage}, {INPUTS[kind].en}: full batch over B = 2"
+    """The name of a comparison in a record."""
+    return measured(measure, stage, kind).en
 
 
 def accuracy(kind: str) -> str:
-    """The name of a comparison."""
-    return f"test accuracy, polished, {INPUTS[kind].en}: B = 2 less full batch"
+    """The name of a comparison in a record."""
+    return tested(kind).en
 
 
 def bend(kind: str) -> str:
-    """The name of a comparison."""
-    return f"curvature along the line, {INPUTS[kind].en}: at the full batch's end less at that of B = 2"
+    """The name of a comparison in a record."""
+    return curved(kind).en
 
 
 def claims(record: dict[str, Any], comparisons: tuple[Comparison, ...]) -> tuple[Claim, ...]:
     """The claims; the full batch over B = 2 decides, at matched loss, on centred inputs; for accuracy on both kinds."""
-    by_name = {part.name: part for part in comparisons}
-    counts = counted(record)
-    largest, keskar, least = (
-        by_name[named(measure, "polished", "centred")] for measure in ("largest", "keskar", "least_trace")
+    by_name, counts = {part.name: part for part in comparisons}, counted(record)
+    return (
+        _by_largest(by_name, counts),
+        _by_keskar(record, by_name, counts),
+        _of_the_function(record, counts),
+        _by_least_trace(by_name, counts),
+        _in_tests(by_name, counts),
     )
+
+
+def _by_largest(by_name: ByName, counts: Text) -> Claim:
+    deciding = by_name[measured("largest", "polished", "centred")]
+    return Claim(
+        "C15a",
+        Text(
+            "Trained to the same loss, a large batch ends in a sharper place, a small one in a flatter: by λ_max.",
+            "训练到相同的损失时，大批量停在更尖锐的极小值处，小批量停在更平坦的极小值处（以 λ_max 衡量）。",
+        ),
+        _above_one(deciding),
+        too_few(deciding) or _sharper(by_name),
+        FLATNESS,
+        counts,
+        _and(CAVEAT, CAVEAT_MEASURE),
+    )
+
+
+def _by_keskar(record: dict[str, Any], by_name: ByName, counts: Text) -> Claim:
+    deciding = by_name[measured("keskar", "polished", "centred")]
+    return Claim(
+        "C15b",
+        Text(
+            "Keskar's measure in the paper's box, ε = 5e-4, shows it too.",
+            "Keskar 的度量（用论文中的邻域，ε = 5e-4）也显示这一点。",
+        ),
+        _above_one(deciding),
+        too_few(deciding) or _first_order(record, by_name),
+        FLATNESS,
+        counts,
+        _and(CAVEAT, CAVEAT_MEASURE),
+    )
+
+
+def _of_the_function(record: dict[str, Any], counts: Text) -> Claim:
     factor, moved = spread(record)
-    same = Text("to the last bit", "一位不差") if moved == 0 else Text(f"to {moved:.0e}", f"相差 {moved:.0e}")
-    rows = (
-        (
-            "C15a",
-            Text(
-                "Trained to the same loss, a large batch ends in a sharper place, a small one in a flatter: by λ_max.",
-                "训练到相同的损失时，大批量停在更陡的地方，小批量停在更平的地方（以 λ_max 衡量）。",
-            ),
-            _above_one(largest),
-            _sharper(by_name),
-            FLATNESS,
-            _and(CAVEAT, CAVEAT_MEASURE),
+    same = Text("to the last bit", "每一位都不变") if moved == 0 else Text(f"to {moved:.0e}", f"相差 {moved:.0e}")
+    return Claim(
+        "C15c",
+        Text("Flatness belongs to the function that the network computes.", "平坦程度是网络所计算的函数的性质。"),
+        Verdict.NOT_SUPPORTED if factor > 2 and moved < 1e-5 else Verdict.NOT_DECIDED,
+        Text(
+            f"Rescaled by powers of 2, the function of B = 2 stays (its loss {same.en}) and λ_max "
+            f"changes by up to {factor:.0f} times.",
+            f"按 2 的幂重新缩放后，B = 2 的解所表示的函数不变（损失{same.zh}），而 λ_max 最多变为 {factor:.0f} 倍。",
         ),
-        (
-            "C15b",
-            Text(
-                "Keskar's measure in the paper's box, ε = 5e-4, shows it too.",
-                "Keskar 的度量（论文中的盒子，ε = 5e-4）也显示这一点。",
-            ),
-            _above_one(keskar),
-            _first_order(record, by_name),
-            FLATNESS,
-            _and(CAVEAT, CAVEAT_MEASURE),
-        ),
-        (
-            "C15c",
-            Text(
-                "Flatness belongs to the function that the network computes.",
-                "平坦程度是网络所计算的函数的性质。",
-            ),
-            Verdict.NOT_SUPPORTED if factor > 2 and moved < 1e-5 else Verdict.NOT_DECIDED,
-            Text(
-                f"Rescaled by powers of 2, the function of B = 2 stays (its loss {same.en}) and λ_max "
-                f"changes by up to {factor:.0f} times.",
-                f"按 2 的幂重新缩放后，B = 2 的函数不变（损失{same.zh}），而 λ_max 最多变为 {factor:.0f} 倍。",
-            ),
-            FLATNESS,
-            Text("One solution, of the first seed.", "只取第一个种子的一个解。"),
-        ),
-        (
-            "C15d",
-            Text(
-                "The least trace over all rescalings of hidden units, which none of them changes, is larger too.",
-                "对隐藏单元的所有缩放取最小的迹（任何缩放都不改变它），大批量的也更大。",
-            ),
-            _above_one(least),
-            _ratio_reason(least),
-            FLATNESS,
-            CAVEAT,
-        ),
-        (
-            "C15e",
-            Text(
-                f"The flatter solution tests better, by more than {MARGIN:.1%}.",
-                f"更平的解测试得更好，高出 {MARGIN:.1%} 以上。",
-            ),
-            _flatter_tests_better(by_name),
-            _accuracy_reason(by_name),
-            LINE,
-            _and(CAVEAT, CAVEAT_ACCURACY),
-        ),
+        FLATNESS,
+        counts,
+        Text("One solution, of the first seed.", "只取第一个种子的一个解。"),
     )
-    return tuple(
-        Claim(name, what, verdict, why, figure, counts, caveat) for name, what, verdict, why, figure, caveat in rows
+
+
+def _by_least_trace(by_name: ByName, counts: Text) -> Claim:
+    deciding = by_name[measured("least_trace", "polished", "centred")]
+    return Claim(
+        "C15d",
+        Text(
+            "The least trace over all rescalings of hidden units, which none of them changes, is larger too.",
+            "在隐藏单元的所有缩放中取最小的迹（任何缩放都不改变它），大批量的也更大。",
+        ),
+        _above_one(deciding),
+        too_few(deciding) or _ratio_reason(deciding),
+        FLATNESS,
+        counts,
+        CAVEAT,
+    )
+
+
+def _in_tests(by_name: ByName, counts: Text) -> Claim:
+    return Claim(
+        "C15e",
+        Text(
+            f"The flatter solution tests better, by more than {MARGIN:.1%}.",
+            f"更平坦的解测试准确率更高，高出 {MARGIN:.1%} 以上。",
+        ),
+        _flatter_tests_better(by_name),
+        too_few(*(by_name[tested(kind)] for kind in INPUTS)) or _accuracy_reason(by_name),
+        LINE,
+        counts,
+        _and(CAVEAT, CAVEAT_ACCURACY),
     )
 
 
@@ -132,7 +184,7 @@ def _and(first: Text, second: Text) -> Text:
 
 
 def _above_one(part: Comparison) -> Verdict:
-    return decided(np.log(part.found.lower), np.log(part.found.upper), adjusted=part.adjusted)
+    return decided(part.found.lower, part.found.upper, 1, adjusted=part.adjusted)
 
 
 def better(part: Comparison) -> Verdict:
@@ -140,34 +192,37 @@ def better(part: Comparison) -> Verdict:
     return decided(part.found.lower, part.found.upper, MARGIN, adjusted=part.adjusted)
 
 
-def _flatter_tests_better(by_name: Mapping[str, Comparison]) -> Verdict:
+def _flatter_tests_better(by_name: ByName) -> Verdict:
     """B = 2 is the flatter only where the full batch is found to be the sharper, on both kinds of inputs."""
-    sharper = {_above_one(by_name[named("largest", "polished", kind)]) for kind in INPUTS}
-    verdicts = {better(by_name[accuracy(kind)]) for kind in INPUTS}
+    sharper = {_above_one(by_name[measured("largest", "polished", kind)]) for kind in INPUTS}
+    verdicts = {better(by_name[tested(kind)]) for kind in INPUTS}
     return verdicts.pop() if sharper == {Verdict.SUPPORTED} and len(verdicts) == 1 else Verdict.NOT_DECIDED
 
 
-def _ratio(part: Comparison, digits: int = 2) -> str:
+def shown(part: Comparison, digits: int = 2) -> str:
+    """A ratio with its interval."""
+    if part.found.pairs < 2:
+        return "?"
     return "{:.{n}f} [{:.{n}f}, {:.{n}f}]".format(*part.numbers[:3], n=digits)
 
 
 def _ratio_reason(part: Comparison) -> Text:
     tail = f"p = {part.found.p_value:.2g}"
     return Text(
-        f"Full batch over B = 2: {_ratio(part)}, {part.found.pairs} pairs, {tail}, {part.adjusted:.2g} after Holm's "
+        f"Full batch over B = 2: {shown(part)}, {part.found.pairs} pairs, {tail}, {part.adjusted:.2g} after Holm's "
         f"correction, effect size {part.found.effect:.2g}.",
-        f"全批量与 B = 2 之比：{_ratio(part)}，{part.found.pairs} 对，{tail}，Holm 校正后 {part.adjusted:.2g}，效应量 "
+        f"全批量与 B = 2 之比：{shown(part)}，{part.found.pairs} 对，{tail}，Holm 校正后 {part.adjusted:.2g}，效应量 "
         f"{part.found.effect:.2g}。",
     )
 
 
-def _sharper(by_name: Mapping[str, Comparison]) -> Text:
+def _sharper(by_name: ByName) -> Text:
     largest, trace, wide, uneven = (
-        _ratio(by_name[named(measure, "polished", "centred")])
+        shown(by_name[measured(measure, "polished", "centred")])
         for measure in ("largest", "trace", "keskar_wide", "non_uniformity")
     )
-    raw, per_loss = _ratio(by_name[named("largest", "polished", "raw")]), _ratio(by_name[PER_LOSS])
-    deciding = by_name[named("largest", "polished", "centred")]
+    raw, per_loss = shown(by_name[measured("largest", "polished", "raw")]), shown(by_name[PER_LOSS])
+    deciding = by_name[measured("largest", "polished", "centred")]
     pairs, p, adjusted = deciding.found.pairs, deciding.found.p_value, deciding.adjusted
     return Text(
         f"Full batch over B = 2, geometric means of {pairs} pairs: λ_max {largest} (p = {p:.2g}, {adjusted:.2g} after "
@@ -179,45 +234,45 @@ def _sharper(by_name: Mapping[str, Comparison]) -> Text:
     )
 
 
-def _first_order(record: dict[str, Any], by_name: Mapping[str, Comparison]) -> Text:
-    trained, polished = (by_name[named("keskar", stage, "centred")] for stage in ("trained", "polished"))
-    alone = [_ratio(by_name[named("first_order", stage, "centred")], 3) for stage in ("trained", "polished")]
-    sam = _ratio(by_name[named("sam", "polished", "centred")])
+def _first_order(record: dict[str, Any], by_name: ByName) -> Text:
+    trained, polished = (by_name[measured("keskar", stage, "centred")] for stage in ("trained", "polished"))
+    alone = [shown(by_name[measured("first_order", stage, "centred")], 3) for stage in ("trained", "polished")]
+    sam = shown(by_name[measured("sam", "polished", "centred")])
     share = record["centred_first_order_share"][0, 1, :, 0]
-    raw = [_ratio(by_name[named(measure, "trained", "raw")]) for measure in ("keskar", "sam")]
+    raw = [shown(by_name[measured(measure, "trained", "raw")]) for measure in ("keskar", "sam")]
     return Text(
-        f"Full batch over B = 2: {_ratio(trained)} before polishing, {_ratio(polished, 3)} after "
+        f"Full batch over B = 2: {shown(trained)} before polishing, {shown(polished, 3)} after "
         f"({polished.found.pairs} pairs, p = {polished.found.p_value:.2g}, {polished.adjusted:.2g} after Holm's "
         f"correction), all with one loss; that decides. The first-order part alone, the "
         f"gradient times the box, is {share.min():.1%} to {share.max():.1%} of the measure after polishing and has "
         f"the ratios {alone[0]} and {alone[1]}: the measure sees the gradient that is left. SAM's, of first order "
         f"too: {sam}. On inputs that are not centred, before polishing: Keskar's {raw[0]}, SAM's {raw[1]}.",
-        f"全批量与 B = 2 之比：精修前 {_ratio(trained)}，精修后损失都相同时 {_ratio(polished, 3)}（"
+        f"全批量与 B = 2 之比：精修前 {shown(trained)}，精修后损失都相同时 {shown(polished, 3)}（"
         f"{polished.found.pairs} 对，p = {polished.found.p_value:.2g}，Holm 校正后 {polished.adjusted:.2g}），以后者判"
-        f"定。精修后，仅一阶部分（梯度乘以盒子）就占该度量的 "
-        f"{share.min():.1%} 到 {share.max():.1%}，其比值为 {alone[0]} 和 {alone[1]}：该度量看到的是剩余的梯度。同为一"
-        f"阶的 SAM 度量：{sam}。输入未中心化、精修之前：Keskar {raw[0]}，SAM {raw[1]}。",
+        f"定。精修后，仅一阶部分（梯度与邻域半边长之积）就占该度量的 "
+        f"{share.min():.1%} 到 {share.max():.1%}，其比值在精修前后为 {alone[0]} 和 {alone[1]}：该度量看到的主要是剩余的"
+        f"梯度。同为一阶的 SAM 度量：{sam}。输入未中心化、精修之前：Keskar {raw[0]}，SAM {raw[1]}。",
     )
 
 
-def _accuracy_reason(by_name: Mapping[str, Comparison]) -> Text:
+def _accuracy_reason(by_name: ByName) -> Text:
     en, zh = [], []
     for kind, words in INPUTS.items():
-        middle, low, high, p, adjusted, _ = by_name[accuracy(kind)].numbers
-        pairs, phrase = by_name[accuracy(kind)].found.pairs, better(by_name[accuracy(kind)]).phrase
+        middle, low, high, p, adjusted, _ = by_name[tested(kind)].numbers
+        pairs, phrase = by_name[tested(kind)].found.pairs, better(by_name[tested(kind)]).phrase
         numbers = f"{middle:+.2%} [{low:+.2%}, {high:+.2%}]"
         en.append(
             f"{words.en} {numbers}, {pairs} pairs, p = {p:.2g}, {adjusted:.2g} after Holm's correction: {phrase.en}"
         )
         zh.append(f"{words.zh} {numbers}，{pairs} 对，p = {p:.2g}，Holm 校正后 {adjusted:.2g}：{phrase.zh}")
-    along = by_name[bend("raw")]
-    curved = f"{along.numbers[0]:.2g} [{along.found.lower:.2g}, {along.found.upper:.2g}]"
+    along = by_name[curved("raw")]
+    bent = f"{along.numbers[0]:.2g} [{along.found.lower:.2g}, {along.found.upper:.2g}]"
     return Text(
         f"Test accuracy at B = 2 less the full batch's, both polished: {'; '.join(en)}; both must agree. On the "
         f"latter, where λ_max differs most, the curvature along the line between the two, at the full batch's end less "
-        f"at that of B = 2: {curved}.",
+        f"at that of B = 2: {bent}.",
         f"精修后 B = 2 的测试准确率减全批量的：{'；'.join(zh)}；两者必须一致。在 λ_max 相差最大的后者上，沿两者连线的"
-        f"曲率（全批量一端减 B = 2 一端）：{curved}。",
+        f"曲率（全批量一端减 B = 2 一端）：{bent}。",
     )
 
 
@@ -241,35 +296,6 @@ def counted(record: dict[str, Any]) -> Text:
     return Text(
         f"B = {sizes}: {updates} updates = {epochs} epochs. Then updates of the full batch, mean over seeds, counted "
         f"to the next look at the loss: {'; '.join(en)}.",
-        f"B = {sizes}：{updates} 次更新 = {epochs} 轮。然后是全批量的更新次数（对种子取平均，数到下一次检查损失为止）："
-        f"{'；'.join(zh)}。",
+        f"B = {sizes}：{updates} 次更新 = {epochs} 个回合。然后是全批量的更新次数（对种子取平均，数到下一次检查损失为"
+        f"止）：{'；'.join(zh)}。",
     )
-
-
-def trials(record: dict[str, Any], comparisons: tuple[Comparison, ...]) -> tuple[Trial, ...]:
-    """The trial's numbers: ratios agree where they lie in our 95 % interval, at the trial's loss."""
-    from scipy import stats  # the trial's p is below what Wilcoxon's test can give for 16 pairs: a t-test's
-
-    by_name = {part.name: part for part in comparisons}
-    found = []
-    below, pairs = int(record["trial_below"]), record["trial_largest"].shape[1]
-    for measure, (name, published) in TRIAL.items():
-        ends, part = record[f"trial_{measure}"], by_name[named(measure, "polished", "centred")]
-        there = ratio(ends[1], ends[0])
-        agrees = bool(there.lower <= published <= there.upper)
-        measured = (
-            f"{there.ratio:.2f} [{there.lower:.2f}, {there.upper:.2f}] at loss {record['trial_polish']:g}, which "
-            f"{below} of {pairs} runs of B = 2 had passed; {_ratio(part)} at {record['centred_polish']:g}"
-        )
-        found.append(Trial(f"{name}, polished, full batch over B = 2", f"{published:.2f}", measured, agrees))
-    p = float(stats.ttest_1samp(np.log(record["trial_largest"][1] / record["trial_largest"][0]), 0).pvalue)
-    found.append(Trial("λ_max, t-test on the logarithms", "p = 1e-10", f"p = {p:.2g}", bool(p < 1e-8)))
-    parts = [by_name[named("keskar", "trained", kind)] for kind in ("centred", "raw")]
-    parts.append(by_name[named("sam", "trained", "raw")])
-    words = [f"{name} {_ratio(part)}" for name, part in zip(("centred", "not centred", "SAM's"), parts, strict=True)]
-    reversed_ = bool(parts[0].found.upper < 1)  # the trial's inputs
-    name = "Keskar, ε = 5e-4, without polishing, full batch over B = 2"
-    found.append(Trial(name, "reversed, below 1", "; ".join(words), reversed_))
-    factor = spread(record)[0]
-    name = "Dinh's rescaling: λ_max of one function, times"
-    return (*found, Trial(name, str(SPREAD), f"1 to {factor:.0f}, by scale", bool(factor >= SPREAD)))

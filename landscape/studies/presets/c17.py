@@ -13,10 +13,12 @@ import numpy as np
 
 from landscape.page import Text
 from landscape.plots import recovery as drawing
+from landscape.problems import datasets_files
 from landscape.studies import batch_size, scaling
 from landscape.studies.batch_size import Runs, Status
 from landscape.studies.config import Config
 from landscape.studies.presets import c17_recovery, c17_words
+from landscape.studies.presets.outlook import Outlook, Plan, samples_of, training
 from landscape.studies.verdicts import Outcome
 
 PICTURES = {"steps_to_target": drawing.steps, "large_batch_recovery": drawing.recipes}
@@ -59,11 +61,11 @@ def run(
     full: bool = False, *, store: Path | None = None, progress: bool = False, say: Callable[[str], Any] = print
 ) -> Outcome:
     """Both halves of the preset: `steps`, then `c17_recovery.run`; `full` has more batch sizes, rates and seeds."""
-    parts = [
-        part(full, store=store and store / name, progress=progress, say=say)
-        for name, part in (("steps", steps), ("recipes", c17_recovery.run))
-    ]
-    first, second = parts
+    with Outlook("C17", planned(full) | c17_recovery.planned(full), progress) as outlook:
+        first, second = (
+            part(full, store=store and store / name, outlook=outlook, say=outlook.tell(say))
+            for name, part in (("steps", steps), ("recipes", c17_recovery.run))
+        )
     return Outcome(
         "C17",
         (*second.claims, *first.claims),
@@ -76,23 +78,37 @@ def run(
 
 
 def steps(
-    full: bool = False, *, store: Path | None = None, progress: bool = False, say: Callable[[str], Any] = print
+    full: bool = False,
+    *,
+    store: Path | None = None,
+    outlook: Outlook | None = None,
+    say: Callable[[str], Any] = print,
 ) -> Outcome:
     """Steps to the target against batch size, the fit, and the noise scale."""
-    studies = []
-    for number, config in enumerate(configs(full), start=1):
+    outlook, studies = outlook or Outlook("C17", {}, show=False), []
+    for config in configs(full):
         size = config.batch_sizes[0]
-        if progress:
-            say(f"steps to the target, B = {size or 'all'}: study {number} of {len(configs(full))}")
-        folder = store and store / f"batch_{size}"
-        studies.append(batch_size.run(config, store=folder, progress=progress, say=say))
+        with outlook.part(_part(size)) as bar:
+            studies.append(batch_size.run(config, store=store and store / f"batch_{size}", progress=bar, say=say))
     return judged(studies)
+
+
+def planned(full: bool) -> Plan:
+    """The work of all sweeps: at each batch size the worst of the rates takes all updates, or nearly."""
+    samples = samples_of(datasets_files.read("digits"), Config())
+    return {_part(config.batch_sizes[0]): training(config, samples) for config in configs(full)}
+
+
+def _part(size: int) -> str:
+    return f"steps to the target at B = {size or 'all'}"
 
 
 def judged(studies: list[batch_size.Study]) -> Outcome:
     """The verdicts on the law and on the noise scale, from a study of each batch size."""
     record = recorded(studies)
-    settings = {f"steps, B = {study.runs[0].batch_size}": study.config for study in studies}
+    sizes = [study.runs[0].batch_size for study in studies]
+    named = [Text(f"steps, B = {size}", f"步数，B = {size}") for size in sizes]
+    settings = dict(zip(named, (study.config for study in studies), strict=True))
     notes: list[Text | str] = [*(sentence for study in studies for sentence in study.notes), *c17_words.told(record)]
     return Outcome("C17", c17_words.claims(record), c17_words.trials(record), record, (), settings, tuple(notes))
 

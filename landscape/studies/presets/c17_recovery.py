@@ -13,10 +13,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from landscape.page import Text
+from landscape.problems import datasets_files
 from landscape.statistics import mean_interval, paired
 from landscape.studies import batch_size
 from landscape.studies.batch_size import Runs, Status
 from landscape.studies.config import Config
+from landscape.studies.presets.outlook import Outlook, Plan, samples_of, training
 from landscape.studies.verdicts import Claim, Comparison, Outcome, Verdict, compared, decided
 
 EPOCHS, WARM_UP = 20, 5.0  # of all runs; of the recipes that have one
@@ -26,7 +28,7 @@ LARGE, LARGE_FULL = (32, 128, 512), (16, 32, 64, 128, 256, 512)
 SEEDS, SEEDS_FULL = 16, 32
 SHARED: dict[str, Any] = {"trace": 0, "sharpness": "none", "timing": False}
 RATES = {"sgd": (-4, 2), "lars": (-8, -1), "lamb": (-9, -2)}  # 2^k, tried where the base rate is tuned
-PARTS = ("test", "train")
+PARTS, PARTS_ZH = ("test", "train"), ("测试", "训练")
 
 
 class Recipe(NamedTuple):
@@ -79,33 +81,17 @@ class Bench:
 
     full: bool
     store: Path | None
-    progress: bool
+    outlook: Outlook
     say: Callable[[str], Any]
     studies: dict[str, batch_size.Study] = dataclasses.field(default_factory=dict)
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The baseline's batch size and larger ones."""
-        return (SMALL, *(LARGE_FULL if self.full else LARGE))
-
     def study(self, name: str, optimizer: str, size: int, rates: Iterable[float], warmup: float) -> batch_size.Study:
         """Runs of one optimizer at one batch size and several learning rates."""
-        config = Config(
-            batch_sizes=(size,),
-            learning_rates=tuple(sorted(set(rates))),
-            optimizer=optimizer,
-            hyper=HYPER.get(optimizer, {}),
-            warmup=warmup,
-            epochs=EPOCHS,
-            **{"seeds": SEEDS_FULL if self.full else SEEDS} | SHARED,
-        )
-        folder = self.store and self.store / f"{name}_{size}".replace(" ", "_")
-        if self.progress:
-            # Tuning, SGD at each batch size but the first, and three recipes with warm-up: two have theirs at the last.
-            total = 3 + 4 * (len(self.sizes) - 1) - 2
-            self.say(f"{name}, B = {size}: study {len(self.studies) + 1} of {total}")
-        found = batch_size.run(config, store=folder, progress=self.progress, say=self.say)
-        self.studies[f"{name}, B = {size}"] = found
+        config = _config(self.full, optimizer, size, rates, warmup)
+        folder, label = self.store and self.store / f"{name}_{size}".replace(" ", "_"), f"{name}, B = {size}"
+        with self.outlook.part(label) as bar:
+            found = batch_size.run(config, store=folder, progress=bar, say=self.say)
+        self.studies[label] = found
         return found
 
     def base(self, optimizer: str, size: int, warmup: float) -> Base:
@@ -115,6 +101,23 @@ class Bench:
         return Base(rate, edge, size, chosen(study.runs[0], rate))
 
 
+def _config(full: bool, optimizer: str, size: int, rates: Iterable[float], warmup: float) -> Config:
+    return Config(
+        batch_sizes=(size,),
+        learning_rates=tuple(sorted(set(rates))),
+        optimizer=optimizer,
+        hyper=HYPER.get(optimizer, {}),
+        warmup=warmup,
+        epochs=EPOCHS,
+        **{"seeds": SEEDS_FULL if full else SEEDS} | SHARED,
+    )
+
+
+def batch_sizes(full: bool) -> tuple[int, ...]:
+    """The baseline's and larger ones."""
+    return (SMALL, *(LARGE_FULL if full else LARGE))
+
+
 def grid(optimizer: str) -> list[float]:
     """The learning rates tried where a base rate is tuned."""
     low, high = RATES[optimizer]
@@ -122,14 +125,37 @@ def grid(optimizer: str) -> list[float]:
 
 
 def run(
-    full: bool = False, *, store: Path | None = None, progress: bool = False, say: Callable[[str], Any] = print
+    full: bool = False,
+    *,
+    store: Path | None = None,
+    outlook: Outlook | None = None,
+    say: Callable[[str], Any] = print,
 ) -> Outcome:
     """Train all recipes at all batch sizes, and judge whether one of them makes the largest work."""
-    bench = Bench(full, store, progress, say)
+    bench, sizes = Bench(full, store, outlook or Outlook("C17", {}, show=False), say), batch_sizes(full)
     bases = {"sgd": bench.base("sgd", SMALL, 0)}
-    bases |= {optimizer: bench.base(optimizer, bench.sizes[-1], WARM_UP) for optimizer in ("lars", "lamb")}
-    results = [[trained(bench, recipe, size, bases) for size in bench.sizes[1:]] for recipe in RECIPES]
+    bases |= {optimizer: bench.base(optimizer, sizes[-1], WARM_UP) for optimizer in ("lars", "lamb")}
+    results = [[trained(bench, recipe, size, bases) for size in sizes[1:]] for recipe in RECIPES]
     return judged(bench, bases, results)
+
+
+def planned(full: bool) -> Plan:
+    """The work of all studies: those that tune a base rate, SGD's at larger batch sizes, and recipes with warm-up."""
+    samples, sizes = samples_of(datasets_files.read("digits"), Config()), batch_sizes(full)
+    asked = [("sgd tuned", "sgd", SMALL, grid("sgd"))]
+    asked += [(f"{name} tuned", name, sizes[-1], grid(name)) for name in ("lars", "lamb")]
+    asked += [("sgd", "sgd", size, grid("sgd")) for size in sizes[1:]]
+    warm = [recipe for recipe in RECIPES if recipe.warmup]
+    asked += [
+        (recipe.name, recipe.optimizer, size, [1.0])
+        for recipe in warm
+        for size in sizes[1:]
+        if recipe.optimizer == "sgd" or size != sizes[-1]  # the base's, where it was tuned
+    ]
+    return {
+        f"{name}, B = {size}": training(_config(full, optimizer, size, rates, 0), samples)
+        for name, optimizer, size, rates in asked
+    }
 
 
 def trained(bench: Bench, recipe: Recipe, size: int, bases: dict[str, Base]) -> Result:
@@ -163,13 +189,18 @@ def chosen(runs: Runs, rate: float) -> Result:
 def judged(bench: Bench, bases: dict[str, Base], results: list[list[Result]]) -> Outcome:
     """The verdict, from the runs of all recipes (rows) at all batch sizes above the baseline's."""
     samples = next(iter(bench.studies.values())).samples
-    record, comparisons = compared_with_baseline(recorded(bench.sizes, samples, bases, results))
-    settings = {f"recipes: {name}": study.config for name, study in bench.studies.items()}
+    record, comparisons = compared_with_baseline(recorded(batch_sizes(bench.full), samples, bases, results))
+    settings = {Text(f"recipes: {name}", _translated(name)): study.config for name, study in bench.studies.items()}
     notes: list[Text | str] = [
         *(sentence for study in bench.studies.values() for sentence in study.notes),
         *told(record),
     ]
     return Outcome("C17", (claim(record),), (), record, comparisons, settings, tuple(notes))
+
+
+def _translated(study: str) -> str:
+    recipe, size = study.split(", ")
+    return f"方法：{TRANSLATED.get(recipe, recipe.replace(' tuned', ' 调学习率'))}，{size}"
 
 
 def recorded(
@@ -206,7 +237,10 @@ def recorded(
 def compared_with_baseline(record: dict[str, Any]) -> tuple[dict[str, Any], tuple[Comparison, ...]]:
     """The record with each recipe at each batch size less the baseline of the same seed, and the comparisons."""
     found = {
-        f"{part} accuracy, {recipe} at B = {size}, less SGD at B = {SMALL}": paired(values[place], baseline)
+        Text(
+            f"{part} accuracy, {recipe} at B = {size}, less SGD at B = {SMALL}",
+            f"{PARTS_ZH[place]}准确率，{TRANSLATED[str(recipe)]}（B = {size}）减 SGD（B = {SMALL}）",
+        ): paired(values[place], baseline)
         for place, (part, baseline) in enumerate(zip(PARTS, record["baseline"], strict=True))
         for recipe, row in zip(record["recipes"], record["accuracy"], strict=True)
         for size, values in zip(record["recipe_sizes"][1:], row, strict=True)

@@ -52,7 +52,7 @@ NEAREST = Text(
     "After data were seen: the noise scale is judged on the runs nearest to B_crit, since along large batches it was "
     "seen to be larger. The interval of the fitted B_crit is that of seeds and misfit, without that of tuning.",
     "看到数据之后的选择：噪声尺度以最接近 B_crit 的运行为准，因为已看到大批量的运行中它更大。拟合的 B_crit 的区间只含种"
-    "子与失拟，不含调学习率的不确定性。",
+    "子与失拟带来的不确定性，不含调学习率带来的。",
 )
 
 
@@ -111,9 +111,9 @@ def _scale_reason(record: dict[str, Any]) -> Text:
         f"the B_crit it predicts is {mean:.3g} [{low:.3g}, {high:.3g}], {ratio:.2g} [{below:.2g}, {above:.2g}] times "
         f"the fitted one. Along the runs of other batch sizes it would be {other.min():.2g} to {other.max():.2g} "
         "times: it depends on the run that it is measured on.",
-        f"在最接近 B_crit 的 B = {size} 的已调运行中，tr Σ / |G|² 从 {start:.3g} 变到 {end:.3g}；由它预测的 B_crit 为 "
-        f"{mean:.3g} [{low:.3g}, {high:.3g}]，是拟合值的 {ratio:.2g} [{below:.2g}, {above:.2g}] 倍。在其他批量的运行中"
-        f"为 {other.min():.2g} 到 {other.max():.2g} 倍：取决于在哪次运行上测量。",
+        f"批量最接近 B_crit（B = {size}）、学习率已调好的运行中，tr Σ / |G|² 从 {start:.3g} 变到 {end:.3g}；由它预测的 "
+        f"B_crit 为 {mean:.3g} [{low:.3g}, {high:.3g}]，是拟合值的 {ratio:.2g} [{below:.2g}, {above:.2g}] 倍。在其他批"
+        f"量的运行中为 {other.min():.2g} 到 {other.max():.2g} 倍：它取决于在哪些运行上测量。",
     )
 
 
@@ -136,14 +136,19 @@ def counted(record: dict[str, Any]) -> Text:
 def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
     """The trial on digits beside what was measured."""
     value, low, high = record["critical"]
-    alike = agrees(*np.log([CRITICAL, low, high])) if np.isfinite(value) else None
-    found = [Trial("digits, B_crit", f"{CRITICAL:g}", f"{value:.3g} [{low:.3g}, {high:.3g}]", alike)]
+    alike = agrees(CRITICAL, low, high, factor=True)
+    name = Text("digits, B_crit", "手写数字，B_crit")
+    found = [Trial(name, f"{CRITICAL:g}", f"{value:.3g} [{low:.3g}, {high:.3g}]", alike)]
     for place in sorted({int(record["nearest"]), len(record["sizes"]) - 1}):
         ends = record["scale"][place, [0, -1]]
-        alike = all(agrees(*np.log([old, low, high])) for old, (_, low, high) in zip(NOISE, ends, strict=True))
-        measured = " to ".join(f"{mean:.3g} [{low:.3g}, {high:.3g}]" for mean, low, high in ends)
-        name = f"digits, tr Σ / |G|² from start to target, tuned run of B = {record['sizes'][place]}"
-        found.append(Trial(name, f"{NOISE[0]:g} to {NOISE[1]:g}", measured, alike))
+        alike = all(agrees(old, low, high, factor=True) for old, (_, low, high) in zip(NOISE, ends, strict=True))
+        first, last = (f"{mean:.3g} [{low:.3g}, {high:.3g}]" for mean, low, high in ends)
+        name = Text(
+            f"digits, tr Σ / |G|² from start to target, tuned run of B = {record['sizes'][place]}",
+            f"手写数字，tr Σ / |G|² 从开始到目标，B = {record['sizes'][place]}、学习率已调好的运行",
+        )
+        published = Text("{:g} to {:g}".format(*NOISE), "{:g} 到 {:g}".format(*NOISE))
+        found.append(Trial(name, published, Text(f"{first} to {last}", f"{first} 到 {last}"), alike))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ from landscape.problem import Problem
 from landscape.studies import shares
 from landscape.studies.presets import rescaling
 from landscape.studies.shares import Division, Share
+from landscape.studies.training import judged
 
 PyTree = Any
 
@@ -96,12 +97,12 @@ def measured_line(point: tuple[PyTree, PyTree, Share], problem: Problem, places:
     at = lambda t: jax.tree.map(lambda leaf, step: leaf + t * step, a, way)  # noqa: E731
     train = shares.first_part(shares.training_part(problem, own, static), static.samples)
     test = shares.first_part(shares.held_out_part(problem, own, static), static.test)
-    both = jax.lax.map(lambda t: (*_judged(train, at(t)), *_judged(test, at(t))), places)
+    both = jax.lax.map(lambda t: (*judged(train, at(t)), *judged(test, at(t))), places)
     along = lambda t: train.at(at(t))  # noqa: E731
     ends = jnp.array([0.0, 1.0])
     value, slope, bend = jax.lax.map(lambda t: (along(t), *jax.jvp(jax.grad(along), (t,), (jnp.ones(()),))), ends)
     length = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(way)))
-    return Line(both[0], both[2], both[1], both[3], length, value, slope, bend, bend / length**2)
+    return Line(both[0], both[2], 1 - both[1], 1 - both[3], length, value, slope, bend, bend / length**2)
 
 
 def measured_scales(
@@ -136,13 +137,6 @@ def _blocks(part: Problem, params: PyTree, key: jax.Array) -> jax.Array:
         for loss, own in ((incoming, first), (outgoing, second["weight"]))
     )
     return jnp.stack([pair.values[0] for pair in pairs])
-
-
-def _judged(part: Problem, params: PyTree) -> tuple[jax.Array, jax.Array]:
-    """Loss and share of wrong answers."""
-    objective: Any = part.loss
-    outputs = objective.apply(params, part.data.frozen, part.data.x)
-    return part.at(params), jnp.mean(jnp.argmax(outputs, axis=1) != part.data.y, dtype=outputs.dtype)
 
 
 def host(found: PyTree) -> PyTree:

@@ -5,6 +5,7 @@ The runs of one seed share samples and shuffles at all batch sizes and learning 
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from landscape import descent
 from landscape.problem import Problem
 from landscape.problems.datasets import Dataset
 from landscape.problems.diagonal import Factors, closest, diagonal_network, sparse_samples, vector
+from landscape.studies.presets.outlook import Bar
 from landscape.sweep import Process, sweep
 
 PyTree = Any
@@ -57,7 +59,7 @@ def errors(
     scale: float,
     *,
     store: Path | None = None,
-    progress: bool = False,
+    progress: Bar = False,
 ) -> tuple[Ends, np.ndarray]:
     """The ends of all runs, and (seeds,) the error where the gradient flow ends; in float64.
 
@@ -75,7 +77,7 @@ def errors(
 
 
 def _runs(
-    problem: Problem, cases: list, rates: Sequence[float], size: int, store: Path | None, progress: bool
+    problem: Problem, cases: list, rates: Sequence[float], size: int, store: Path | None, progress: Bar
 ) -> list[tuple]:
     """(u, v, loss, steps) of every rate's seeds, one batch size."""
     seeds = len(cases)
@@ -87,7 +89,7 @@ def _runs(
     process = Process(init, advance, finish, UPDATES, check=check, check_at=tuple(range(CHECKED, UPDATES + 1, CHECKED)))
     place = store and store / f"diagonal_{size}"
     how: Any = {"static": method, "key": 0, "seeds": np.tile(np.arange(seeds), len(rates)), "store": place}
-    how["progress"] = f"B = {size}, diagonal network" if progress else False
+    how["progress"] = progress and partial(progress, f"B = {size}")
     # A block for each of two cores; the lanes of a seed need not be in one.
     (params, *seen), _ = sweep(process, Point(start, data), problem, shared, block=32, **how)
     return list(zip(*(np.asarray(leaf[...]) for leaf in (*params, *seen)), strict=True))
