@@ -133,12 +133,13 @@ def test_products_are_turned_on_the_cpu_and_agree():
         operator.arrays._replace(turned=[]), type(operator.program)(operator.program.jaxpr, ()), operator.space
     )
     np.testing.assert_allclose(flat(operator(vector)), flat(plain(vector)), atol=2e-6)
-    text = jax.jit(operator.flat).lower(flat(vector)).as_text()
-    assert "contracting_dims = [0] x [0]" not in text
+    lowered = jax.jit(operator.flat).lower(flat(vector))
+    assert "contracting_dims = [0] x [0]" not in lowered.as_text()
+    assert "contracting_dims={0}, rhs_contracting_dims={1}" not in lowered.compile().as_text()  # XLA keeps them so
     assert "contracting_dims = [0] x [0]" in jax.jit(plain.flat).lower(flat(vector)).as_text()
 
 
-@pytest.mark.parametrize("sides", [(3, 3, 9), (2, 3, 6), (4, 4, 16)])
+@pytest.mark.parametrize("sides", [(3, 3, 9), (2, 3, 6)])
 def test_contractions_of_any_rank_are_right(double, sides):
     """A tensor's samples against a matrix's, on either side: the turned factor's axis must come out in its place."""
     a, b, outputs = sides
@@ -162,7 +163,7 @@ def test_many_rows_are_many_products(double):
     assert operator._apart
     rows = np.random.default_rng(0).normal(size=(11, operator.dimension))
     exact = rows @ explicit(lambda p: loss(p, x, y), params)
-    for count in (1, 3, 4, 11):
+    for count in (3, 8, 11):  # less than two groups of four, whole groups, and some left over
         np.testing.assert_allclose(jax.jit(operator.rows)(rows[:count]), exact[:count], atol=1e-12)
     small = hessian.linear_operator(loss, params, x[:20], y[:20])
     assert not small._apart
@@ -395,25 +396,30 @@ def test_products_inside_jit_vmap_and_grad(double):
     exact = flat(hessian.hvp(loss, params, vector, x, y))
 
     @jax.jit
-    def jitted(params, vector, x, y):
+    @functools.partial(jax.vmap, in_axes=(0, None, None, None))
+    def lanes(params, vector, x, y):
         return hessian.linear_operator(loss, params, x, y)(vector), hessian.hvp(loss, params, vector, x, y)
 
-    for product in jitted(params, vector, x, y):
-        np.testing.assert_allclose(flat(product), exact, atol=1e-13)
     stacked = jax.tree.map(lambda leaf: np.stack([leaf, 2 * leaf, leaf]), params)
-    lanes = jax.vmap(lambda p: hessian.linear_operator(loss, p, x, y)(vector))(stacked)
-    np.testing.assert_allclose(flat(jax.tree.map(lambda leaf: leaf[2], lanes)), exact, atol=1e-13)
+    for product in lanes(stacked, vector, x, y):
+        for lane in (0, 2):
+            np.testing.assert_allclose(flat(jax.tree.map(lambda leaf: leaf[lane], product)), exact, atol=1e-13)  # noqa: B023
     products = (
         lambda p: hessian.hvp(loss, p, vector, x, y),
         lambda p: hessian.linear_operator(loss, p, x, y)(vector),
         lambda p: hessian.hvp(loss, p, vector, x, y, batch_size=8),
     )
-    for product in products:
-        half = jax.jit(lambda p, product=product: 0.5 * ravel_pytree(product(p))[0] @ ravel_pytree(vector)[0])
-        slope = flat(jax.grad(half)(params)) @ flat(vector)
-        shifted = [half(jax.tree.map(lambda p, v, s=s: p + s * v, params, vector)) for s in (1e-5, -1e-5)]
-        # d/ds of v H(p + s v) v / 2 by central differences, which are off by about 1e-9 here.
-        np.testing.assert_allclose(slope, (shifted[0] - shifted[1]) / 2e-5, rtol=1e-6)
+
+    @jax.jit
+    @jax.value_and_grad
+    def weighted(p):  # together, for one compilation: three weights, so that no two errors cancel
+        halves = [0.5 * ravel_pytree(product(p))[0] @ ravel_pytree(vector)[0] for product in products]
+        return halves[0] + 3 * halves[1] + 7 * halves[2]
+
+    slope = flat(weighted(params)[1]) @ flat(vector)
+    shifted = [weighted(jax.tree.map(lambda p, v, s=s: p + s * v, params, vector))[0] for s in (1e-5, -1e-5)]
+    # d/ds of v H(p + s v) v / 2 by central differences, which are off by about 1e-8 here.
+    np.testing.assert_allclose(slope, (shifted[0] - shifted[1]) / 2e-5, rtol=1e-6)
 
 
 def test_an_operator_goes_through_jit_as_an_argument_and_is_compiled_once():
@@ -479,6 +485,16 @@ REFUSED = {
     "vector structure": (lambda: hessian.hvp(loss, PARAMS, [1.0], X, Y), "must be like the parameters"),
     "vector none": (lambda: hessian.hvp(loss, PARAMS, jax.tree.map(lambda _: None, VECTOR), X, Y), "NoneType"),
     "complex": (lambda: hessian.hvp(abs, np.complex64(1), np.complex64(1)), "complex"),
+    "vector complex": (lambda: hessian.hvp(jnp.sum, np.ones(2), np.ones(2, complex)), "vector is complex"),
+    "a Python integer": (lambda: hessian.hvp(abs, 2, 2), "no float array to move: none of the leaves 2 is one"),
+    "an array of objects": (
+        lambda: hessian.hvp(loss, PARAMS, VECTOR, np.array([None]), Y),
+        "'0' is an array of dtype obj",
+    ),
+    "an array of strings": (
+        lambda: hessian.hvp(loss, PARAMS, VECTOR, X, np.array(["a"])),
+        "'1' is an array of dtype <U1",
+    ),
     "no scalar": (lambda: hessian.hvp(lambda p: p["a"], {"a": X}, {"a": X}), "must return a float scalar"),
     "not callable": (lambda: hessian.hvp(3.0, PARAMS, VECTOR), "not callable"),
     "batch 0": (lambda: hessian.hvp(loss, PARAMS, VECTOR, X, Y, batch_size=0), "batch_size is 0"),
@@ -499,3 +515,10 @@ def test_wrong_input_is_refused_in_one_sentence(name, unchecked):
     with pytest.raises((ValueError, TypeError), match=sentence) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:Python iterable type:DeprecationWarning")
+def test_batches_that_can_be_read_once_are_refused():
+    """A trace would read them, and the next one find none left."""
+    with pytest.raises(TypeError, match="'0' is a generator, which can be read once: give arrays"):
+        hessian.hvp(loss, PARAMS, VECTOR, (batch for batch in [X]), Y)

@@ -55,40 +55,44 @@ def smoothed(spectrum, grid, width):
 
 
 @BOTH
-@pytest.mark.parametrize("name", SPECTRA)
-def test_mass_and_weights_are_one(name, dtype):
-    found = density(matrix_of(SPECTRA[name]), dtype, probes=3, steps=30)
-    assert {leaf.dtype for leaf in found[:-1]} == {np.dtype(dtype)} and found.dimension == N
-    assert found.nodes.shape == found.weights.shape == found.diagonal.shape == (3, 30)
-    assert found.off_diagonal.shape == (3, 29)
-    eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(found.weights.sum(1), 1, rtol=10 * eps)
-    spacing = (found.grid[-1] - found.grid[0]).astype(np.float64) / (len(found.grid) - 1)
-    # The spacing is a difference of grid points, which are rounded.
-    np.testing.assert_allclose(found.mean.astype(np.float64).sum() * spacing, 1, rtol=2000 * eps)
-    assert np.all(found.mean >= 0) and np.all(np.diff(found.nodes, axis=1) >= 0)
-    # Rayleigh quotients stay within the spectrum.
-    assert found.nodes.min() >= SPECTRA[name].min() - 50 * eps and found.nodes.max() <= SPECTRA[name].max() + 50 * eps
+def test_mass_and_weights_are_one(dtype):
+    for name in SPECTRA:
+        found = density(matrix_of(SPECTRA[name]), dtype, probes=3, steps=30)
+        assert {leaf.dtype for leaf in found[:-1]} == {np.dtype(dtype)} and found.dimension == N
+        assert found.nodes.shape == found.weights.shape == found.diagonal.shape == (3, 30)
+        assert found.off_diagonal.shape == (3, 29)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(found.weights.sum(1), 1, rtol=10 * eps)
+        spacing = (found.grid[-1] - found.grid[0]).astype(np.float64) / (len(found.grid) - 1)
+        # The spacing is a difference of grid points, which are rounded.
+        np.testing.assert_allclose(found.mean.astype(np.float64).sum() * spacing, 1, rtol=2000 * eps)
+        assert np.all(found.mean >= 0) and np.all(np.diff(found.nodes, axis=1) >= 0)
+        # Rayleigh quotients stay within the spectrum.
+        assert (
+            found.nodes.min() >= SPECTRA[name].min() - 50 * eps and found.nodes.max() <= SPECTRA[name].max() + 50 * eps
+        )
 
 
-@pytest.mark.parametrize("name", SPECTRA)
-def test_quadrature_is_exact_for_polynomials(name):
+def test_quadrature_is_exact_for_polynomials():
     """sum w theta^p = q^T A^p q for p < 2 steps; and moments 1 and 2 are q^T A q and |A q|^2."""
-    matrix, steps = matrix_of(SPECTRA[name]), 6
-    found = density(matrix, probes=4, steps=steps, key=3)
-    q = starts(4, N, 3)
-    scale, power_of = np.abs(SPECTRA[name]).max(), q
-    for power in range(2 * steps):
-        exact = np.sum(q * power_of, axis=1)
-        # Some hundred roundings of terms up to scale^p.
-        np.testing.assert_allclose(np.sum(found.weights * found.nodes**power, axis=1), exact, atol=1e-12 * scale**power)
-        with jax.enable_x64(True):
-            moment = found.moment(power)
-            np.testing.assert_allclose(moment.mean, N * exact.mean(), atol=1e-12 * N * scale**power)
-        power_of = power_of @ matrix
-    beyond = np.sum(found.weights * found.nodes ** (2 * steps), axis=1)
-    if name not in ("clusters",):  # whose quadrature of four nodes is exact for everything
-        assert np.any(np.abs(beyond - np.sum(q * power_of, axis=1)) > 1e-11 * scale ** (2 * steps))
+    for name in SPECTRA:
+        matrix, steps = matrix_of(SPECTRA[name]), 6
+        found = density(matrix, probes=4, steps=steps, key=3)
+        q = starts(4, N, 3)
+        scale, power_of = np.abs(SPECTRA[name]).max(), q
+        for power in range(2 * steps):
+            exact = np.sum(q * power_of, axis=1)
+            # Some hundred roundings of terms up to scale^p.
+            np.testing.assert_allclose(
+                np.sum(found.weights * found.nodes**power, axis=1), exact, atol=1e-12 * scale**power
+            )
+            with jax.enable_x64(True):
+                moment = found.moment(power)
+                np.testing.assert_allclose(moment.mean, N * exact.mean(), atol=1e-12 * N * scale**power)
+            power_of = power_of @ matrix
+        beyond = np.sum(found.weights * found.nodes ** (2 * steps), axis=1)
+        if name not in ("clusters",):  # whose quadrature of four nodes is exact for everything
+            assert np.any(np.abs(beyond - np.sum(q * power_of, axis=1)) > 1e-11 * scale ** (2 * steps))
 
 
 def test_the_matrices_are_lanczos_own():
@@ -122,33 +126,33 @@ def test_as_many_steps_as_dimensions_give_the_spectrum():
 
 
 @BOTH
-@pytest.mark.parametrize("name", ENDING)
-def test_krylov_spaces_that_end(name, dtype):
+def test_krylov_spaces_that_end(dtype):
     """Weights are squared projections of the probe on the eigenspaces; nothing of a rounding's size is negative."""
-    spectrum = np.repeat(list(ENDING[name]), list(ENDING[name].values())).astype(float)
-    matrix = matrix_of(spectrum) if name != "identity" else np.eye(N)
-    found = density(matrix, dtype, probes=4, steps=50)
-    assert all(np.all(np.isfinite(leaf)) for leaf in found)
-    eps, scale = np.finfo(dtype).eps, np.abs(spectrum).max()
-    q = starts(4, N, dtype=dtype).astype(np.float64)
-    _, vectors = np.linalg.eigh(matrix_of(spectrum) if name != "identity" else np.eye(N))
-    projections = (q @ vectors) ** 2
-    for value in ENDING[name]:
-        near = np.abs(found.nodes - value) <= 50 * eps * scale
-        exact = projections[:, np.abs(np.sort(spectrum) - value) < 1e-6].sum(1)
-        np.testing.assert_allclose(np.sum(found.weights * near, axis=1), exact, atol=200 * eps)
-    with jax.enable_x64(dtype == np.float64):
-        masses = jax.tree.map(np.asarray, found.masses())
-    for share, which in (
-        (masses.negative, spectrum < 0),
-        (masses.zero, spectrum == 0),
-        (masses.positive, spectrum > 0),
-    ):
-        assert abs(share.mean - which.mean()) <= 4 * share.standard_error + 200 * eps
-        assert share.standard_error <= np.sqrt(2 / (N + 2) / 4) + 200 * eps
-        if not which.any():
-            assert share.mean <= 200 * eps
-    assert masses.tolerance <= 50 * eps * scale * (1 + 1e-3)
+    for name in ENDING:
+        spectrum = np.repeat(list(ENDING[name]), list(ENDING[name].values())).astype(float)
+        matrix = matrix_of(spectrum) if name != "identity" else np.eye(N)
+        found = density(matrix, dtype, probes=4, steps=50)
+        assert all(np.all(np.isfinite(leaf)) for leaf in found)
+        eps, scale = np.finfo(dtype).eps, np.abs(spectrum).max()
+        q = starts(4, N, dtype=dtype).astype(np.float64)
+        _, vectors = np.linalg.eigh(matrix_of(spectrum) if name != "identity" else np.eye(N))
+        projections = (q @ vectors) ** 2
+        for value in ENDING[name]:
+            near = np.abs(found.nodes - value) <= 50 * eps * scale
+            exact = projections[:, np.abs(np.sort(spectrum) - value) < 1e-6].sum(1)
+            np.testing.assert_allclose(np.sum(found.weights * near, axis=1), exact, atol=200 * eps)
+        with jax.enable_x64(dtype == np.float64):
+            masses = jax.tree.map(np.asarray, found.masses())
+        for share, which in (
+            (masses.negative, spectrum < 0),
+            (masses.zero, spectrum == 0),
+            (masses.positive, spectrum > 0),
+        ):
+            assert abs(share.mean - which.mean()) <= 4 * share.standard_error + 200 * eps
+            assert share.standard_error <= np.sqrt(2 / (N + 2) / 4) + 200 * eps
+            if not which.any():
+                assert share.mean <= 200 * eps
+        assert masses.tolerance <= 50 * eps * scale * (1 + 1e-3)
 
 
 def runs_of(matrix, runs, **how):

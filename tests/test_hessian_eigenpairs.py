@@ -12,8 +12,8 @@ from quadratics import matrix_of, quadratic
 
 from landscape import hessian, problems
 from landscape.hessian import Status
+from landscape.hessian.lanczos import _eigenpairs
 
-BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 DIGITS = np.load(Path(__file__).parent / "data" / "digits_mlp.npz")
 
 
@@ -28,7 +28,17 @@ SPECTRA = {
     "zero": np.zeros(N),
     "negative": -np.linspace(1, 100, N),
 }
-WANTED = [(1, "largest"), (4, "largest"), (3, "smallest"), (5, "both ends")]
+SLOW = pytest.mark.slow
+WANTED = [  # each is a compilation of 3 s of processor time, whatever the spectrum
+    (4, "largest", np.float32),
+    (3, "smallest", np.float32),
+    (5, "both ends", np.float64),
+    pytest.param(1, "largest", np.float32, marks=SLOW),
+    pytest.param(1, "largest", np.float64, marks=SLOW),
+    pytest.param(4, "largest", np.float64, marks=SLOW),
+    pytest.param(3, "smallest", np.float64, marks=SLOW),
+    pytest.param(5, "both ends", np.float32, marks=SLOW),
+]
 
 
 def wanted(spectrum, k, which):
@@ -38,34 +48,32 @@ def wanted(spectrum, k, which):
     return down[:k] if which == "largest" else down[::-1][:k]
 
 
-@BOTH
-@pytest.mark.parametrize("name", SPECTRA)
-def test_prescribed_spectra(name, dtype):
-    spectrum = SPECTRA[name]
-    matrix = matrix_of(spectrum).astype(dtype)
-    scale, eps = np.abs(spectrum).max(), np.finfo(dtype).eps
+@pytest.mark.parametrize(("k", "which", "dtype"), WANTED)
+def test_prescribed_spectra(k, which, dtype):
     with jax.enable_x64(dtype == np.float64):
-        for k, which in WANTED:
+        for name, spectrum in SPECTRA.items():
+            matrix = matrix_of(spectrum).astype(dtype)
+            scale, eps = np.abs(spectrum).max(), np.finfo(dtype).eps
             found = hessian.eigenpairs(quadratic, np.ones(N, dtype), matrix, k=k, which=which)
-            assert found.status == Status.CONVERGED, (k, which, found)
+            assert found.status == Status.CONVERGED, (name, found)
             values, vectors = np.asarray(found.values, np.float64), np.asarray(found.vectors, np.float64)
-            assert values.dtype == np.float64 and found.values.dtype == dtype and vectors.shape == (k, N)
+            assert found.values.dtype == dtype and vectors.shape == (k, N)
             # The residual is what was asked for, and true; an eigenvalue lies within it, or within rounding.
             residuals = np.linalg.norm(vectors @ matrix.astype(np.float64) - values[:, None] * vectors, axis=1)
-            np.testing.assert_allclose(found.residuals, residuals, rtol=1e-2, atol=50 * eps * scale)
-            assert np.all(residuals <= np.maximum(eps**0.5 * np.abs(values), 64 * eps * scale))
+            np.testing.assert_allclose(found.residuals, residuals, rtol=1e-2, atol=50 * eps * scale, err_msg=name)
+            assert np.all(residuals <= np.maximum(eps**0.5 * np.abs(values), 64 * eps * scale)), name
             exact = wanted(spectrum, k, which)
-            assert np.all(np.abs(values - exact) <= 64 * eps * scale + residuals), (k, which)
-            np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=64 * eps)
+            assert np.all(np.abs(values - exact) <= 64 * eps * scale + residuals), name
+            np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=64 * eps, err_msg=name)
 
 
 def test_well_separated_values_have_nearly_all_digits():
     """Error residual² / gap: with the default tolerance far below the residual."""
     matrix = matrix_of(SPECTRA["spread"])
     with jax.enable_x64(True):
-        found = hessian.eigenpairs(quadratic, np.ones(N), matrix, k=3)
+        found = hessian.eigenpairs(quadratic, np.ones(N), matrix, k=5, which="both ends")
     assert np.max(np.asarray(found.residuals)) > 1e-11
-    np.testing.assert_allclose(found.values, wanted(SPECTRA["spread"], 3, "largest"), rtol=1e-14)
+    np.testing.assert_allclose(found.values, wanted(SPECTRA["spread"], 5, "both ends"), rtol=1e-14)
 
 
 def test_no_ghosts_in_twenty_values_after_hundreds_of_products():
@@ -98,27 +106,23 @@ def test_scipy_finds_the_same():
             np.testing.assert_allclose(np.sort(found.values), np.sort(theirs), rtol=1e-10)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 39, 40, 41, 42])
+@pytest.mark.parametrize("n", [1, 2, 33, 34])
 def test_small_problems_on_both_sides_of_the_dense_limit(n):
     """With k = 1 the basis has 32 vectors, so matrices of order 33 and less are built whole."""
     spectrum = np.arange(1.0, n + 1)
     with jax.enable_x64(True):
-        for which, exact in (("largest", n), ("smallest", 1)):
-            found = hessian.eigenpairs(quadratic, np.ones(n), matrix_of(spectrum), which=which)
-            assert found.status == Status.CONVERGED
-            np.testing.assert_allclose(found.values, [exact], rtol=1e-12)
+        found = hessian.eigenpairs(quadratic, np.ones(n), matrix_of(spectrum), which="smallest", max_products=10**12)
+        assert found.status == Status.CONVERGED and (n > 33 or found.products == n + 1)
+        np.testing.assert_allclose(found.values, [1], rtol=1e-12)
         everything = hessian.eigenpairs(quadratic, np.ones(n), matrix_of(spectrum), k=n, which="both ends")
         np.testing.assert_allclose(everything.values, spectrum[::-1], rtol=1e-12)
 
 
 def test_running_out_of_products_is_said():
     matrix = matrix_of(SPECTRA["spread"]).astype(np.float32)
-    found = hessian.eigenpairs(quadratic, np.ones(N, np.float32), matrix, k=2, which="smallest", max_products=6)
-    assert found.status == Status.OUT_OF_PRODUCTS and 6 <= found.products <= 10
+    found = hessian.eigenpairs(quadratic, np.ones(N, np.float32), matrix, k=3, which="smallest", max_products=6)
+    assert found.status == Status.OUT_OF_PRODUCTS and found.products == 6 + 3
     assert found.residuals.max() > 1e-3
-    # Too small a tolerance for single precision ends likewise, whatever is spent.
-    found = hessian.eigenpairs(quadratic, np.ones(N, np.float32), matrix, tolerance=1e-3, max_products=300)
-    assert found.status == Status.CONVERGED
     for status in Status:
         assert len(status.sentence) > 20
 
@@ -214,22 +218,22 @@ def test_the_derivative_of_an_eigenvalue():
             np.testing.assert_allclose(slope[name], (sharpness(up) - sharpness(down)) / 2e-6, rtol=1e-6)
 
 
-def test_the_derivative_by_lanczos():
-    """d λ_max / d t of A + t B is v^T B v; here n = 60 is beyond the dense limit."""
-    a, b = matrix_of(np.linspace(-1, 2, 60)), matrix_of(np.linspace(0, 1, 60), seed=5)
-    with jax.enable_x64(True):
-        top = lambda t: hessian.eigenpairs(quadratic, np.ones(60), a + t * b, tolerance=1e-10).values[0]  # noqa: E731
-        v = np.linalg.eigh(a)[1][:, -1]
-        np.testing.assert_allclose(jax.grad(top)(0.0), v @ b @ v, rtol=1e-8)
-
-
-def test_inside_jit_and_vmap():
+def test_lanczos_inside_jit_vmap_and_grad():
+    """d λ_max / d t of A + t B is v^T B v; n = 60 is beyond the dense limit."""
     matrices = np.stack([matrix_of(np.linspace(-1, 3, 60), seed) * (1 + seed) for seed in range(3)])
+    b = matrix_of(np.linspace(0, 1, 60), seed=5)
+
+    def top(t, a):
+        found = hessian.eigenpairs(quadratic, np.ones(60), a + t * b, k=2, tolerance=1e-10)
+        return found.values[0], found
+
     with jax.enable_x64(True):
-        found = jax.jit(jax.vmap(lambda m: hessian.eigenpairs(quadratic, np.ones(60), m, k=2)))(matrices)
+        slopes, found = jax.jit(jax.vmap(jax.grad(top, has_aux=True), (None, 0)))(0.0, matrices)
         assert np.all(found.status == Status.CONVERGED)
         for lane, matrix in enumerate(matrices):
-            np.testing.assert_allclose(found.values[lane], np.linalg.eigvalsh(matrix)[:-3:-1], rtol=1e-10)
+            values, vectors = np.linalg.eigh(matrix)
+            np.testing.assert_allclose(found.values[lane], values[:-3:-1], rtol=1e-10)
+            np.testing.assert_allclose(slopes[lane], vectors[:, -1] @ b @ vectors[:, -1], rtol=1e-8)
 
 
 def test_equal_calls_are_compiled_once_and_give_the_same():
@@ -241,9 +245,9 @@ def test_equal_calls_are_compiled_once_and_give_the_same():
 
     matrix = matrix_of(SPECTRA["spread"]).astype(np.float32)
     found = [hessian.eigenpairs(counted, np.ones(N, np.float32) * i, matrix * i, key=0) for i in (1.0, 2.0, 1.0)]
-    first = len(traces)
-    hessian.eigenpairs(counted, np.ones(N, np.float32), 3 * matrix)
-    assert len(traces) == first
+    first, programs = len(traces), _eigenpairs._cache_size()
+    hessian.eigenpairs(counted, np.ones(N, np.float32), 3 * matrix, tolerance=1e-3, max_products=100)
+    assert len(traces) == first and _eigenpairs._cache_size() == programs
     np.testing.assert_array_equal(found[0].values, found[2].values)
     np.testing.assert_allclose(found[1].values, 2 * found[0].values, rtol=1e-5)
 

@@ -108,9 +108,9 @@ def gradient_term(task: Task, fixed: list[Any], data: list[Any]) -> tuple[jax.Ar
 
 def check_finite(space: Space, finite: jax.Array) -> None:
     """Raise FloatingPointError for what is not finite, by the leaf's path; nothing can be known inside `jit`."""
-    if isinstance(finite, jax.core.Tracer) or np.all(finite):
+    if isinstance(finite, jax.core.Tracer) or (finite := np.asarray(finite)).all():
         return
-    slopes = zip(space.moved, np.asarray(finite)[1:], strict=True)
+    slopes = zip(space.moved, finite[1:], strict=True)
     leaves = [repr(name) if name else "(the only one)" for name, good in slopes if not good]
     where = f"its gradient is not finite in leaf {', '.join(leaves)}" if leaves else "its gradient is finite"
     what = "finite" if finite[0] else "not finite"

@@ -81,7 +81,8 @@ def inertia(
         `batch_size` data on the host stay as they are. It cannot be used inside `jit`, or with an operator.
       The others are those of `dense`.
 
-    Cost: n products and the eigenvalues of a dense matrix, about 4 n³/3 operations. Raises as `dense` does,
+    Counts have no derivatives, and `grad` through this function is refused by JAX. Cost: n products and the eigenvalues
+    of a dense matrix, about 4 n³/3 operations. Raises as `dense` does,
     ValueError for another precision or a negative tolerance, and, outside `jit`, FloatingPointError where the Hessian
     is not finite.
     """

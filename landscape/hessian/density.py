@@ -138,6 +138,7 @@ def density(
 
     Where q lies in an invariant subspace (A has a low rank, or few different eigenvalues), Lanczos ends early; nodes
     that are left over have weight 0. The Gaussian is normalised on the grid, so that the mass is 1 for any width.
+    There are no derivatives: `grad` through a density is refused by JAX (that of `trace` and of eigenvalues is not).
 
     Raises ValueError, before anything is compiled, for unsuitable numbers, and as `linear_operator`.
 

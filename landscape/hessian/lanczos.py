@@ -30,6 +30,7 @@ PyTree = Any
 ENDS = ("largest", "smallest", "both ends")
 FLOOR = 32  # eps times the largest |λ|: no residual below that is asked for, since products are rounded
 THICK = 16  # restarts in a row that keep more than the wanted vectors: each adds the rounding error of a product
+MOST = 2**31 - 1  # products that int32 counts
 MARGIN = 0.9  # the iteration stops below this share of the tolerance, so that rounding does not undo it
 
 
@@ -60,13 +61,18 @@ class _Settings(NamedTuple):
     which: str
     block: int  # p
     basis: int  # m
-    tolerance: float
     eps: float  # of the parameters
-    max_products: int
+
+
+class _Limits(NamedTuple):
+    """When to stop: traced, so that other limits need no other program."""
+
+    tolerance: Any
+    max_products: Any
 
 
 class _State(NamedTuple):
-    basis: jax.Array  # (m, n), its first `filled` rows orthonormal
+    basis: jax.Array  # (m, n), its first `filled` rows orthonormal, the others 0
     matrix: jax.Array  # (m, m), A in that basis
     filled: jax.Array
     block: jax.Array  # (p, n), the rows to come next
@@ -129,23 +135,23 @@ def eigenpairs(
         tolerance = operator.space.eps**0.5
     if not (is_number(tolerance) and 0 < tolerance < 1):
         raise ValueError(f"tolerance is {tolerance!r}: give a share of each eigenvalue's magnitude, such as 1e-4")
-    settings = _Settings(k, which, block, basis, float(tolerance), operator.space.eps, max_products)
-    return _eigenpairs(settings, operator, checked_key(key))
+    settings = _Settings(k, which, block, basis, operator.space.eps)
+    return _eigenpairs(settings, operator, _Limits(float(tolerance), min(max_products, MOST)), checked_key(key))
 
 
 @partial(jax.jit, static_argnums=0)
-def _eigenpairs(settings: _Settings, operator: LinearOperator, key: jax.Array) -> Eigenpairs:
+def _eigenpairs(settings: _Settings, operator: LinearOperator, limits: _Limits, key: jax.Array) -> Eigenpairs:
     constant = jax.lax.stop_gradient(operator)
     whole = settings.basis + settings.block >= operator.dimension
     search = _from_dense if whole else _search
-    vectors, scale, products = search(settings, constant, key)
+    vectors, scale, products = search(settings, constant, limits, key)
     vectors = jax.lax.stop_gradient(vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True))
     images = operator.rows(vectors)
     # Divided once more: the norms are 1 to rounding only, and that would be most of the values' error.
     values = jnp.sum(vectors * images, axis=1) / jnp.sum(vectors * vectors, axis=1)
     residuals = jnp.linalg.norm(images - values[:, None] * vectors, axis=1)
     order = jnp.argsort(values, descending=settings.which != "smallest")
-    good = jnp.all(residuals <= _threshold(settings, values, scale))
+    good = jnp.all(residuals <= _threshold(settings, limits, values, scale))
     status = jnp.where(good, Status.CONVERGED, Status.OUT_OF_PRODUCTS)
     status = jnp.where(jnp.all(jnp.isfinite(residuals)), status, Status.NON_FINITE)
     return Eigenpairs(
@@ -157,9 +163,11 @@ def _eigenpairs(settings: _Settings, operator: LinearOperator, key: jax.Array) -
     )
 
 
-def _search(settings: _Settings, operator: LinearOperator, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _search(
+    settings: _Settings, operator: LinearOperator, limits: _Limits, key: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The wanted Ritz vectors (k, n), the largest |Ritz value|, and the products spent."""
-    extend = partial(_extend, settings, operator)
+    extend = partial(_extend, settings, operator, limits)
     room = lambda state: state.filled + settings.block <= settings.basis  # noqa: E731
     grow = lambda state: jax.lax.while_loop(lambda s: room(s) & ~s.done, extend, state)  # noqa: E731
     state = jax.lax.while_loop(
@@ -177,18 +185,17 @@ def _start(settings: _Settings, operator: LinearOperator, key: jax.Array) -> _St
     return _State(*empty, block, *ritz, key, jnp.int32(0), jnp.int32(0), jnp.zeros((), dtype), jnp.asarray(False))
 
 
-def _extend(settings: _Settings, operator: LinearOperator, state: _State) -> _State:
+def _extend(settings: _Settings, operator: LinearOperator, limits: _Limits, state: _State) -> _State:
     """Add a block to the basis, and look whether the wanted pairs have converged."""
     zero = jnp.zeros_like(state.filled)
-    old = jnp.arange(settings.basis)[:, None] < state.filled
-    basis = jax.lax.dynamic_update_slice(jnp.where(old, state.basis, 0), state.block, (state.filled, zero))
+    basis = jax.lax.dynamic_update_slice(state.basis, state.block, (state.filled, zero))
     images = operator.rows(state.block)
     row = _dot(images, basis.T)
     first, r1 = _qr(images - _dot(row, basis))
     again = _dot(first, basis.T)
     second, r2 = _qr(first - _dot(again, basis))
     row, coupling = row + _dot(r1.T, again), _dot(r2, r1)
-    matrix = jax.lax.dynamic_update_slice(jnp.where(old, state.matrix, 0), row, (state.filled, zero))
+    matrix = jax.lax.dynamic_update_slice(state.matrix, row, (state.filled, zero))
     matrix = jax.lax.dynamic_update_slice(matrix, row.T, (zero, state.filled))
     key, own = jax.random.split(state.key)
     # Where nothing is left of a row, the basis spans an invariant subspace: it goes on with a random direction.
@@ -203,15 +210,15 @@ def _extend(settings: _Settings, operator: LinearOperator, state: _State) -> _St
     scale = jnp.maximum(state.scale, jnp.max(jnp.abs(values)))
     last = jax.lax.dynamic_slice_in_dim(vectors, filled - settings.block, settings.block)
     residuals = jnp.linalg.norm(_dot(coupling, last[:, : settings.k]), axis=0)
-    settled = jnp.all(residuals <= MARGIN * _threshold(settings, values[: settings.k], scale))
-    over = (products >= settings.max_products) | ~jnp.all(jnp.isfinite(row))
+    settled = jnp.all(residuals <= MARGIN * _threshold(settings, limits, values[: settings.k], scale))
+    over = (products >= limits.max_products) | ~jnp.all(jnp.isfinite(row))
     done = (settled | over) & (filled >= settings.k)
     return _State(basis, matrix, filled, block, values, vectors, key, products, state.restarts, scale, done)
 
 
-def _threshold(settings: _Settings, values: jax.Array, scale: jax.Array) -> jax.Array:
+def _threshold(settings: _Settings, limits: _Limits, values: jax.Array, scale: jax.Array) -> jax.Array:
     """The residual asked of each pair."""
-    return jnp.maximum(settings.tolerance * jnp.abs(values), FLOOR * settings.eps * scale)
+    return jnp.maximum(limits.tolerance * jnp.abs(values), FLOOR * settings.eps * scale)
 
 
 def _restart(settings: _Settings, state: _State) -> _State:
@@ -220,15 +227,14 @@ def _restart(settings: _Settings, state: _State) -> _State:
     Now and then it begins anew, from a block of combinations of the wanted vectors.
     """
     kept = max(settings.k, (settings.basis - settings.block) // 2)
-    filled = jnp.minimum(kept, state.filled)
-    stays = jnp.arange(settings.basis) < filled
-    basis = jnp.where(stays[:, None], _dot(state.vectors.T, state.basis), 0)
-    matrix = jnp.diag(jnp.where(stays, state.values, 0))
+    ritz = _dot(state.vectors.T, state.basis)
     key, own = jax.random.split(state.key)
-    mixed, _ = _qr(_dot(jax.random.normal(own, (settings.block, settings.k), basis.dtype), basis[: settings.k]))
+    mixed, _ = _qr(_dot(jax.random.normal(own, (settings.block, settings.k), ritz.dtype), ritz[: settings.k]))
     restarts = state.restarts + 1
     anew = (restarts % THICK == 0) & ~state.done
-    filled, block = jnp.where(anew, 0, filled), jnp.where(anew, mixed, state.block)
+    filled, block = jnp.where(anew, 0, jnp.minimum(kept, state.filled)), jnp.where(anew, mixed, state.block)
+    stays = jnp.arange(settings.basis) < filled
+    basis, matrix = jnp.where(stays[:, None], ritz, 0), jnp.diag(jnp.where(stays, state.values, 0))
     return state._replace(basis=basis, matrix=matrix, filled=filled, block=block, key=key, restarts=restarts)
 
 
@@ -260,9 +266,8 @@ def _fresh(key: jax.Array, basis: jax.Array, block: jax.Array) -> jax.Array:
     return rows
 
 
-def _from_dense(settings: _Settings, operator: LinearOperator, key: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _from_dense(settings: _Settings, operator: LinearOperator, *_: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The same from the whole matrix, where it is hardly larger than the basis."""
-    del key
     n = operator.dimension
     matrix = operator.rows(jnp.eye(n, dtype=operator.space.dtype))
     whole = settings._replace(basis=n)

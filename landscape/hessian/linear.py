@@ -45,8 +45,9 @@ class Program:
                 return [_dot(equation, swapped[id(left)], right, ((1,), dimensions[0][1]))]
             if _is_slow(dimensions, right) and id(right) in swapped:
                 # (n, ...) and (n, b) -> (..., b): the turned factor comes first, and its axis of the result moves last.
+                # The barrier: XLA would take a product's transpose as that of the factors in turn, the slow way again.
                 product = _dot(equation, swapped[id(right)], left, ((1,), dimensions[0][0]))
-                return [jnp.moveaxis(product, 0, -1)]
+                return [jnp.moveaxis(jax.lax.optimization_barrier(product), 0, -1)]
             return [equation.primitive.bind(left, right, **equation.params)]
 
         (product,) = evaluate(self.jaxpr, consts, [*plain, vector], {"dot_general": dot})

@@ -8,7 +8,7 @@ each raveled, in flattening order.
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -73,6 +73,8 @@ class Space:
         if not all(is_array(leaf) for leaf in chosen):
             kinds = ", ".join(sorted({type(leaf).__name__ for leaf in chosen if not is_array(leaf)}))
             raise TypeError(f"{argument} has {kinds} among the leaves that move ({', '.join(self.moved)}): give arrays")
+        if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in chosen):
+            raise TypeError(f"{argument} is complex: a product is linear, so give its real and imaginary parts in turn")
         shapes = tuple(np.shape(leaf)[stacked:] for leaf in chosen)
         if shapes != self.shapes:
             raise ValueError(f"{argument} has leaves of shapes {shapes}: those of the parameters are {self.shapes}")
@@ -115,7 +117,8 @@ def space_of(params: PyTree, leaves: Leaves = None) -> Space:
     moving = tuple(a and b for a, b in zip(floats, chosen, strict=True))
     moved = [value for value, moves in zip(values, moving, strict=True) if moves]
     if not any(np.size(value) for value in moved):
-        found = f"none of the leaves {', '.join(names) or '(there are none)'}" + f" chosen by {leaves!r}" * bool(leaves)
+        found = ", ".join(name or f"{value!r:.40}" for name, value in zip(names, values, strict=True))
+        found = f"none of the leaves {found or '(there are none)'}" + f" chosen by {leaves!r}" * bool(leaves)
         raise ValueError(f"params has no float array to move: {found} is one")
     for name, value, moves in zip(names, values, moving, strict=True):
         if moves and jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
@@ -163,7 +166,11 @@ def split(tree: PyTree) -> tuple[list[Any], Rest]:
     """
     leaves, structure = jax.tree.flatten(tree)
     others = tuple(None if is_array(leaf) else leaf for leaf in leaves)
-    for name, other in zip(leaf_names(tree), others, strict=True):
+    for name, leaf, other in zip(leaf_names(tree), leaves, others, strict=True):
+        if isinstance(leaf, np.ndarray) and not (leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)):
+            raise TypeError(f"argument {name!r} is an array of dtype {leaf.dtype}: give numbers")
+        if isinstance(other, Iterator):  # read once, by the first trace: it would be empty in the next
+            raise TypeError(f"argument {name!r} is a {type(other).__name__}, which can be read once: give arrays")
         try:
             hash(other)
         except TypeError:
