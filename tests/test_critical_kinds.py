@@ -51,6 +51,7 @@ def test_the_kind_of_a_known_point(terms, kind, inertia):
     assert found.gradient_norm == 0 and found.distance == 0 and found.dtype == np.float64
 
 
+@pytest.mark.slow
 def test_float32_cannot_tell_a_small_curvature_from_none_and_says_so():
     found = critical.classify(form(x2y0=1, x0y2=1e-6), ORIGIN, dtype=np.float32)
     assert (found.kind, found.inertia, found.dtype) == (Kind.DEGENERATE, (0, 1, 1), np.float32)
@@ -80,15 +81,30 @@ def test_where_there_is_no_critical_point_the_distance_is_infinite():
     assert found.kind is Kind.NOT_CRITICAL and found.distance == np.inf
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_refused_in_a_sentence():
     with pytest.raises(ValueError, match="dtype is float16: give float64 or float32"):
         critical.classify(form(x2y0=1), ORIGIN, dtype=np.float16)
+    for dtype in ("foo", None, np.int32):
+        with pytest.raises(ValueError, match="dtype is .*: give float64 or float32"):
+            critical.classify(form(x2y0=1), ORIGIN, dtype=dtype)
+    for within in (-1, np.nan, "a"):
+        with pytest.raises(ValueError, match="within is .*: give a number, 0 or more, or None"):
+            critical.classify(form(x2y0=1), ORIGIN, within=within)
+    with pytest.raises(TypeError, match="problem is 3: give a Problem"):
+        critical.classify(3, ORIGIN)
+    with pytest.raises(TypeError, match="params is a str"):
+        critical.classify(form(x2y0=1), "origin")
+    with pytest.raises(ValueError, match="params is a .*: it must be like the problem's point"):
+        critical.classify(form(x2y0=1), list(ORIGIN))
     with pytest.raises(ValueError, match="give one point"):
         critical.classify(form(x2y0=1), (np.zeros(2), np.zeros(2)))
     with pytest.raises(ValueError, match="method is 'magic': give one of portfolio, newton"):
         critical.find(form(x2y0=1), method="magic")
-    with pytest.raises(ValueError, match="sort is 'colour': give one of loss, index"):
-        critical.find(form(x2y0=1, x0y2=1), count=4).table("colour")
+    catalogue = critical.find(form(x2y0=1, x0y2=1), count=4)
+    for sort in ("colour", ["loss"]):
+        with pytest.raises(ValueError, match="sort is .*: give one of loss, index"):
+            catalogue.table(sort)
 
 
 def test_a_catalogue_is_saved_and_loaded_whole(tmp_path):

@@ -353,6 +353,7 @@ def test_a_network_at_its_minimum_and_at_the_saddle_of_the_origin():
     assert found.curvature.inertia == (0, 0, 9)
 
 
+@pytest.mark.slow
 def test_lanczos_agrees_with_the_whole_matrix_and_invents_no_counts(monkeypatch):
     # A gradient on five eigenvectors: Krylov spaces of five dimensions are invariant, so Gauss's rule is exact.
     spectrum = [-1.0, 0.5, 1, 2, 8, *np.linspace(0.6, 3, 75)]

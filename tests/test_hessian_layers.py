@@ -56,6 +56,7 @@ def test_a_layer_over_batches_inside_jit(tool):
         np.testing.assert_allclose(batched(params, x, y), exact, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_gauss_newton_operator_serves_every_tool():
     params, x, y = case()
     model = lambda p, x: jnp.tanh(x @ p["first"]["weight"] + p["first"]["bias"]) @ p["last"]  # noqa: E731

@@ -15,6 +15,7 @@ from landscape.critical.exploration import STEPS as EXPLORING
 from landscape.critical.exploration import Explored, checked_method, explore
 from landscape.critical.iteration import STEPS, checked_size, newton, width
 from landscape.critical.merging import merged
+from landscape.hessian.space import is_number
 from landscape.plane import Grid
 from landscape.problem import Problem, checked_count
 from landscape.starts import checked_grid, checked_problem, checked_starts
@@ -53,17 +54,19 @@ def find(
 
     The caller's precision stays as it is. Raises ValueError or TypeError, before anything is compiled, for too many
     parameters, unsuitable starts, an unknown method, count or steps below 1, and a problem that has nothing to draw
-    starts from. A catalogue never claims to be complete: see its `audit`. On tails of tanh, where the gradient vanishes
-    in rounding errors, a start of some hundred may still be taken for a point of a set (0 to 2 of 600). A start where
-    the gradient has already underflowed to zero, or below its rounding error (far out on an exponential tail), cannot
-    be told from one on a valley. Where the loss depends on directions alone, Newton's step only scales the point: most
-    starts diverge there.
+    starts from. A catalogue never claims to be complete: see its `audit`. A start where the gradient has already
+    underflowed to zero, or below its rounding error (far out on an exponential tail), looks as one on a valley does: it
+    is refused only where other starts walk out on the same tail (see `landscape.critical.plateaus`). That takes points
+    of a valley too, far out, where it is as straight and level as a tail. Where the loss depends on directions alone,
+    Newton's step only scales the point: most starts diverge there.
     """
     checked_size(checked_problem(problem))
     checked_method(method)
     checked_count("seed", seed, 0)
     checked_count("steps", steps)
     checked_count("count", count)
+    if is_number(starts):
+        raise TypeError(f"starts is {starts!r}: give points, or their number as count={starts!r}")
     with jax.enable_x64(True):
         exact = problem.astype(np.float64)
         if starts is None:

@@ -168,7 +168,7 @@ class Catalogue:
 
     def table(self, sort: str = "loss") -> str:
         """A line an entry, in rising order of one of `ORDERS` (hits falling), and what became of the starts."""
-        if sort not in ORDERS:
+        if not (isinstance(sort, str) and sort in ORDERS):
             raise ValueError(f"sort is {sort!r}: give one of {', '.join(ORDERS)}")
         head = ("kind", "loss", "|gradient|", "distance", "n- n0 n+", "eigenvalues", "hits", "at")
         rows = [head, *map(_row, sorted(self.entries, key=ORDERS[sort]))]

@@ -11,8 +11,9 @@ from landscape.critical.catalogue import Ends, Kind
 from landscape.critical.iteration import checked_size, newton
 from landscape.critical.local import dense_hessian, rounding, rows
 from landscape.critical.probing import Probe, probe
-from landscape.problem import Problem
-from landscape.starts import checked_starts
+from landscape.hessian.space import is_number
+from landscape.problem import Problem, checked_point
+from landscape.starts import checked_problem, checked_starts
 from landscape.sweep import sweep
 
 PyTree = Any
@@ -59,21 +60,33 @@ def classify(
         eigenvalue that counts as zero.
       within: by default the square root of `dtype`'s eps.
 
-    Raises ValueError or TypeError, before anything is compiled, for too many parameters, another precision and points
-    that are not like the problem's.
+    Raises ValueError or TypeError, before anything is compiled, for too many parameters, another precision, a `within`
+    that is no number of 0 or more, and points that are not like the problem's.
     """
-    checked_size(problem)
-    dtype = np.dtype(dtype)
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype is {dtype}: give float64 or float32")
+    checked_size(checked_problem(problem))
+    dtype = _checked_precision(dtype)
+    if within is not None and not (is_number(within) and within >= 0):
+        raise ValueError(f"within is {within!r}: give a number, 0 or more, or None")
+    params = checked_point(params, "params")
+    found, wanted = jax.tree.structure(params), jax.tree.structure(problem.reference)
+    if found != wanted:
+        raise ValueError(f"params is a {found}: it must be like the problem's point, {wanted}")
     with jax.enable_x64(dtype == np.float64):
         starts, one = checked_starts(problem, jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params))
         if not one:
             raise ValueError("params has an axis of lanes: give one point, and for many a loop, or `find`")
-        exact = problem.astype(dtype)
-        return _classified(
-            exact, starts, newton(exact, starts), float(np.finfo(dtype).eps) ** 0.5 if within is None else within
-        )
+        exact, near = problem.astype(dtype), float(np.finfo(dtype).eps) ** 0.5
+        return _classified(exact, starts, newton(exact, starts), near if within is None else float(within))
+
+
+def _checked_precision(dtype: Any) -> np.dtype:
+    try:
+        if dtype is not None and np.dtype(dtype) in (np.float32, np.float64):
+            return np.dtype(dtype)
+    except TypeError:
+        pass
+    name = getattr(dtype, "__name__", dtype)
+    raise ValueError(f"dtype is {name}: give float64 or float32")
 
 
 def _classified(problem: Problem, starts: PyTree, ends: Ends, within: float) -> Classification:

@@ -49,10 +49,14 @@ PyTree = Any
 STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
 LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
 WIDTH, NARROW = 256, 64  # lanes side by side, of scalars and of arrays: XLA's operations are slower on more of these
-ROOM = 1 << 25  # bytes of their Hessians
+ROOM = (
+    1 << 20
+)  # bytes of their Hessians: lanes that have ended keep their place, and are stepped in vain, until all have
 DEEP = 32  # points a lane works through, one after the other, where there are plenty
 NOISY = 30  # rounding errors up to which a slope may be one
-WALKED = 0.01  # of 1 + |x|: a longer step than that, before its slope vanished, was no convergence
+WALKED = (
+    0.01  # of 1 + |x|: a longer step before its slope vanished was no convergence, nor is rounding's leaving so much
+)
 NEARLY = 100  # rounding errors up to which a curvature may be that of a tail
 BLURRED = 8  # last bits of the size that rounding may move a limit by, in each coordinate
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged
@@ -113,8 +117,8 @@ def newton(
 
 def block_size(problem: Problem, lanes: int) -> int:
     """Lanes a block: one of two sizes, so that searches of different numbers of lanes share their programs."""
-    wide = width(problem)
-    return wide * (DEEP if lanes >= 4 * DEEP * wide else 1)
+    few = max(NARROW, width(problem))
+    return few * (DEEP if lanes >= 4 * DEEP * few else 1)
 
 
 def width(problem: Problem) -> int:
@@ -242,11 +246,11 @@ def _step(loss: Loss, limit: jax.Array, lane: _Lane) -> _Lane:
     steep = jax.tree.map(lambda s, floor: jnp.abs(s) > NOISY * floor, slopes, floors)
     calm = earlier <= WALKED * size
     settled = lane.settled & calm & ~jnp.any(flat(jax.tree.map(jnp.logical_and, long, steep)))
-    level = exhausted & calm & (sideways <= jnp.where(lane.steady, eps**0.5, eps**0.25 / 4) * size)
+    close = (off <= WALKED * size) & (sideways <= jnp.where(lane.steady, eps**0.5, eps**0.25 / 4) * size)
     missing = jnp.where(exhausted, off + jnp.minimum(sideways, lane.distance), left)
     ends = [
         (~jnp.isfinite(here.loss + optax.tree.norm(here.gradient) + here.norm), Status.NON_FINITE),
-        (settled | level, Status.CONVERGED),
+        (settled | (exhausted & calm & close), Status.CONVERGED),
         (exhausted, Status.VANISHED),
         (~(optax.tree.norm(moved) <= lane.radius), Status.DIVERGED),  # a NaN too: a slope over a zero eigenvalue
         (lane.steps >= limit, Status.OUT_OF_STEPS),

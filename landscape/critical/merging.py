@@ -23,6 +23,7 @@ from landscape.critical import sets
 from landscape.critical.catalogue import Ends, Entry, Kind, Status
 from landscape.critical.classification import undecided
 from landscape.critical.local import dense_hessian, loss_tolerance, stacked
+from landscape.critical.plateaus import on_plateau
 from landscape.critical.probing import probe
 from landscape.critical.sets import MEMBERS, SAME_FLAT, Points, classified
 from landscape.critical.symmetry import orbit, same
@@ -31,6 +32,7 @@ from landscape.sweep import sweep
 
 PyTree = Any
 
+LAST = 100  # last bits of the loss's terms: branches of a set whose losses differ by more are two sets
 STEEPER = 30  # times as large as elsewhere on its set: a Hessian whose small eigenvalues rounding hides
 
 
@@ -38,6 +40,8 @@ def merged(problem: Problem, ends: Ends) -> tuple[Ends, tuple[Entry, ...]]:
     """The ends with the final verdict on what is degenerate, and the distinct points and sets, lowest loss first."""
     finite = np.isfinite(ends.curvature)
     curvature = float(np.median(ends.curvature[finite])) if finite.any() else 0.0
+    vanished = on_plateau(problem, ends, curvature)
+    ends = ends._replace(status=np.where(vanished, Status.VANISHED, ends.status).astype(np.int8))
     accepted = ends.converged
     points = classified(ends, curvature).at(accepted)
     points = points._replace(inertia=_resolved(points))
@@ -101,7 +105,7 @@ def _sets(problem: Problem, points: Points, curvature: float, lanes: int) -> lis
     sizes, hits = np.bincount(branch), np.bincount(branch[nearest], minlength=len(centres))
     dimension = sets.dimension(problem, x, int(points.inertia[0, 1]), inside)
     dimension = max(dimension, int(sizes.max() > 1))
-    together = [list(range(len(centres)))] if dimension else [[b] for b in range(len(centres))]
+    together = _level(points.at(chosen[centres])) if dimension else [[b] for b in range(len(centres))]
     entries = []
     for branches in together:
         centre = min((centres[b] for b in branches), key=lambda i: np.linalg.norm(x[i]))
@@ -110,6 +114,17 @@ def _sets(problem: Problem, points: Points, curvature: float, lanes: int) -> lis
         found = points.at(chosen[centre])
         entries.append(_entry(problem, found, int(hits[branches].sum()), dimension, x[mine], numbers))
     return entries if dimension or not problem.symmetries else _equivalent(problem, entries)
+
+
+def _level(centres: Points) -> list[list[int]]:
+    """Branches of a set, by their centres, in lists of those whose losses rounding does not tell apart.
+
+    The loss comes of terms as large as |H| |x|² may be, whose rounding errors it has.
+    """
+    terms = 1 + np.abs(centres.loss) + np.max(np.abs(centres.eigenvalues), axis=1) * np.sum(centres.x**2, axis=1)
+    order, error = np.argsort(centres.loss), LAST * np.finfo(np.float64).eps * terms
+    apart = np.diff(centres.loss[order]) > error[order][1:] + error[order][:-1]
+    return [sorted(map(int, group)) for group in np.split(order, np.flatnonzero(apart) + 1)]
 
 
 def _equivalent(problem: Problem, entries: list[Entry]) -> list[Entry]:

@@ -14,7 +14,7 @@ import numpy as np
 from landscape.critical.catalogue import Ends
 from landscape.critical.classification import counts
 from landscape.critical.exploration import explore
-from landscape.critical.iteration import newton, width
+from landscape.critical.iteration import block_size, newton
 from landscape.critical.local import dense_hessian, loss_tolerance, rounding, rows, stacked
 from landscape.problem import Problem
 from landscape.sweep import sweep
@@ -108,11 +108,11 @@ def dimension(problem: Problem, x: np.ndarray, nullity: int, land: Landing) -> i
 def landing(problem: Problem, points: Points, curvature: float, lanes: int) -> Landing:
     """Levenberg-Marquardt and Newton's method as a projection onto the set of these points."""
 
-    block = width(problem)
+    block = block_size(problem, 1)
     piece = block * min(-(-lanes // block), jax.local_device_count())  # as wide as the starts: their program serves
 
     def land(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % piece, axis=0)])
+        padded = np.concatenate([x, np.repeat(points.x[:1], -len(x) % piece, axis=0)])  # these have arrived
         parts = [_landed(problem, stacked(problem, part)) for part in np.split(padded, len(padded) // piece)]
         ends = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *parts)
         there = classified(ends, curvature)
