@@ -23,7 +23,7 @@ CHECKS = 40  # times in a run that it is looked at, to see whether it is done
 PATIENCE = 0.2  # seconds of computing between two looks at the clock: Ctrl-C and the progress bar wait no longer
 NARROWEST = 64  # lanes below which a block is not worth shrinking
 
-# LLVM's level 2 in place of 3: networks' programs compile in three quarters of the time, and none was found slower.
+# LLVM's level 2 in place of 3: networks' programs compile in three quarters of the time, and on a CPU none was slower.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
 
 

@@ -302,13 +302,13 @@ def test_a_run_without_a_target_has_taken_all_its_updates():
 def test_a_polish_that_begins_an_ulp_above_its_target_reaches_it(monkeypatch):
     given = {"seeds": 5, "match": "updates", "updates": 11, "polish_rate": 0.1, "polish_updates": 300}
     target = float(np.max(run(**given).runs[0].end.seen.train_loss))
-    judged = training._judged
+    judged = training.judged
 
     def above(part, params):
         value, accuracy = judged(part, params)
         return value * np.float32(1 + 2**-22), accuracy
 
-    monkeypatch.setattr(training, "_judged", above)
+    monkeypatch.setattr(training, "judged", above)
     found = run(**given, polish=target).runs[0].polished
     np.testing.assert_array_equal(found.status, Status.REACHED)
 

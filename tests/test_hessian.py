@@ -139,7 +139,7 @@ def test_products_are_turned_on_the_cpu_and_agree():
     assert "contracting_dims = [0] x [0]" in jax.jit(plain.flat).lower(flat(vector)).as_text()
 
 
-@pytest.mark.parametrize("sides", [(3, 3, 9), (2, 3, 6)])
+@pytest.mark.parametrize("sides", [(3, 3, 9), (2, 3, 6), pytest.param((4, 4, 16), marks=pytest.mark.slow)])
 def test_contractions_of_any_rank_are_right(double, sides):
     """A tensor's samples against a matrix's, on either side: the turned factor's axis must come out in its place."""
     a, b, outputs = sides

@@ -249,6 +249,38 @@ def test_clear_differences_are_counted_by_their_sign():
     assert "below 0.05 2 are positive and 1 negative" in reason.en and "2 个为正，1 个为负" in reason.zh
 
 
+def test_pairs_are_those_of_each_loss_and_what_has_none_is_not_counted():
+    record = made_up(0.02)
+    record["loss"][0, 0, 5] = 0.09
+    record["loss"][1, 1] = np.nan  # B = 64 diverged
+    reason = c14.claims(record, compared(c14.differences(record)))[0].reason
+    first, second = reason.en.split("; ", 1)
+    assert ", 15 pairs, p = " in first and ", 16 pairs, p = " in second and "Of all 3 comparisons" in second
+    first, second = reason.zh.split("；", 1)
+    assert "，15 对，p = " in first and "，16 对，p = " in second and "3 个比较中" in second
+
+
+def p_trial(record):
+    rows = c14.trials(record, compared(c14.differences(record)))
+    return next(trial for trial in rows if "Wilcoxon" in trial.name.en)
+
+
+def repeated(record, times):
+    """The diagonal networks' runs of so many times the data sets: the same effect."""
+    error = np.tile(record["error"], times)
+    ends = implicit_bias.Ends(np.zeros_like(error), np.full_like(error, 500), error, error, error)
+    return record | c14.diagonal(ends, error[0, 4])
+
+
+def test_the_p_value_agrees_with_more_data_sets_and_not_with_the_opposite_effect():
+    record = made_up(0.0)
+    few, many = p_trial(record), p_trial(repeated(record, 5))
+    assert few.agrees is many.agrees is True and "1.9e-06, 20 data sets" in few.measured.en
+    assert "100 data sets" in many.measured.en and "100 个数据集" in many.measured.zh
+    record["error"][1, 0] = 1 / record["error"][1, 0]
+    assert p_trial(record).agrees is False
+
+
 def test_losses_that_disagree_decide_nothing():
     record = made_up(0.02)
     record["accuracy"][1, 0] -= 0.04
@@ -296,6 +328,7 @@ def test_a_batch_size_with_fewer_than_two_usable_runs_is_undecided_and_all_else_
         )
     rows = {trial.name.en: trial.agrees for trial in c14.trials(record, comparisons)}
     assert rows["diagonal network, error of B = 1 over the full batch's"] is None
+    assert rows["diagonal network, Wilcoxon's p, B = 1"] is None
     assert rows["diagonal network, error of B = 2 over the full batch's"] is not None
     pages.write(Outcome("C14", claims, c14.trials(record, comparisons), record, comparisons), c14.PICTURES, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")

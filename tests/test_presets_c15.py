@@ -303,6 +303,23 @@ def test_trials_agree_within_errors_and_not_beyond():
         assert not rows["Dinh's rescaling: λ_max of one function, times"].agrees  # 16 is below 55
 
 
+def p_trial(record):
+    rows = c15_trials.trials(record, compared(c15_record.differences(record)))
+    return next(trial for trial in rows if "t-test" in trial.name.en)
+
+
+def test_the_p_value_of_one_effect_agrees_with_more_pairs_and_not_with_the_opposite_effect():
+    record = made_up(1.5)
+    logs = np.array([0.3, 0.5] * 8)  # p = 1e-10: t = 15.5
+    record["trial_largest"] = np.exp([0 * logs, logs])
+    assert p_trial(record).agrees is True and p_trial(record).measured.en.endswith("e-10, 16 pairs")
+    for sign, agrees in ((1, True), (-1, False)):
+        many = np.exp([np.zeros(48), sign * np.tile(logs, 3)])
+        assert p_trial(record | {"trial_largest": many}).agrees is agrees
+    record["trial_largest"][0, 3] = np.nan  # diverged
+    assert p_trial(record).agrees is True and "15 对" in p_trial(record).measured.zh
+
+
 def test_runs_without_a_finite_measure_are_left_out_of_ratios():
     record = made_up(1.5)
     record["raw_keskar"][0, 0, 3] = np.nan

@@ -210,6 +210,8 @@ def test_reasons_and_trials_name_the_numbers():
     near = invented(np.log(200 * (1 + 107 / SIZES))[:, None] + 0.05 * np.random.default_rng(1).normal(size=(8, 8)))
     near["scale"][:, 0], near["scale"][:, -1] = [28, 25, 31], [1159, 1000, 1300]
     assert [trial.agrees for trial in c17_words.trials(near)] == [True, True, True]
+    near["scale"][-1, -1] = [np.nan, -np.inf, np.inf]  # of the largest batch's runs one is left
+    assert [trial.agrees for trial in c17_words.trials(near)] == [True, True, None]
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------

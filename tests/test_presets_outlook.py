@@ -1,6 +1,7 @@
 """One estimate for a whole preset: what is counted, what is left, what an earlier call had done; and the plans."""
 
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -112,6 +113,38 @@ def test_the_first_lanes_of_a_call_have_taken_longer(shown):
         assert shown.bar.n == 50
         lanes.update(1)
         assert shown.bar.n == 65
+
+
+def test_what_an_earlier_call_has_done_begins_nothing(monkeypatch, capfd):
+    del capfd
+    monkeypatch.setattr(outlook, "FIRST", 4.0)
+    with Outlook("C0", PLAN, show=True) as shown:
+        with shown.part("first") as part:
+            for label in ("B = 1, train", "B = 1, polish"):
+                with part(label, total=16, initial=16):
+                    pass
+        assert shown.bar.n == pytest.approx(40) and drawn(shown, 3) == (38, None)  # of 104; nothing is computed yet
+        with shown.part("second") as part, part("B = 2, train", total=4, initial=0) as lanes:
+            lanes.update(1)
+            assert shown.bar.n == pytest.approx(40 + 4 + 15)
+            assert drawn(shown, 19.5) == (57, pytest.approx(45 / 19 * 19.5, abs=1.1))
+    assert shown.bar.n == shown.bar.total
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_all_is_done_where_an_earlier_call_has_done_all_and_not_where_this_one_fails(monkeypatch, capfd, error):
+    del capfd
+    monkeypatch.setattr(outlook, "FIRST", 4.0)
+    shown = Outlook("C0", {"first": PLAN["first"]}, show=True)
+    with suppress(KeyboardInterrupt), shown:
+        with shown.part("first") as part:
+            for label in PLAN["first"]:
+                with part(label, total=16, initial=16):
+                    pass
+        assert shown.bar.n == pytest.approx(40)
+        if error:
+            raise error
+    assert shown.bar.n == (pytest.approx(40) if error else shown.bar.total)
 
 
 def test_sentences_stand_above_the_bar(capfd):

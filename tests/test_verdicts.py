@@ -136,8 +136,30 @@ def test_p_values_agree_by_their_deviations():
     z = stats.norm.isf(2e-6 / 2)
     half = 1.96 * 2**0.5
     for shift, agree in ((half - 0.01, True), (half + 0.01, False), (-half + 0.01, True), (-half - 0.01, False)):
-        assert p_agrees(2e-6, 2 * stats.norm.sf(z + shift)) is agree
-    assert p_agrees(1e-10, 1.0) is False and p_agrees(1e-10, 0.0) is False
+        for pairs in (16, 100):
+            assert p_agrees(2e-6, 2 * stats.norm.sf(z + shift), (pairs, pairs), same_sign=True) is agree
+    for p in (1.0, 0.0):
+        assert p_agrees(1e-10, p, (16, 16), same_sign=True) is False
+
+
+def test_p_values_of_one_effect_agree_however_many_pairs_have_measured_it():
+    effect = stats.norm.isf(1e-10 / 2) / 4
+    half = 1.96 * (1 / 16 + 1 / 48) ** 0.5
+    for shift, agree in ((0, True), (half - 0.01, True), (half + 0.01, False), (0.01 - half, True)):
+        p = 2 * stats.norm.sf((effect + shift) * 48**0.5)
+        assert p_agrees(1e-10, p, (16, 48), same_sign=True) is agree
+    assert p_agrees(1e-10, 1e-10, (16, 48), same_sign=True) is False  # of three times the pairs: a smaller effect
+
+
+def test_p_values_of_opposite_effects_do_not_agree():
+    assert p_agrees(1e-4, 1e-4, (16, 16), same_sign=True) is True
+    assert p_agrees(1e-4, 1e-4, (16, 16), same_sign=False) is False
+    assert p_agrees(0.5, 0.5, (16, 16), same_sign=False) is True  # neither has a clear sign
+
+
+def test_a_p_value_of_too_few_pairs_agrees_with_nothing_and_contradicts_nothing():
+    for p, pairs in ((1.0, 0), (1.0, 1), (np.nan, 16)):
+        assert p_agrees(2e-6, p, (20, pairs), same_sign=False) is None
 
 
 # --- too few pairs ----------------------------------------------------------------------------------------------------

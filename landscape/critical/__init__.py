@@ -13,7 +13,7 @@ from landscape.critical.catalogue import Catalogue, Ends, Entry, Kind, Status
 from landscape.critical.classification import Classification, classify
 from landscape.critical.exploration import STEPS as EXPLORING
 from landscape.critical.exploration import Explored, checked_method, explore
-from landscape.critical.iteration import STEPS, checked_size, newton, width
+from landscape.critical.iteration import STEPS, block_size, checked_size, newton
 from landscape.critical.merging import merged
 from landscape.hessian.space import is_number
 from landscape.plane import Grid
@@ -57,7 +57,9 @@ def find(
     starts from. A catalogue never claims to be complete: see its `audit`. A start where the gradient has already
     underflowed to zero, or below its rounding error (far out on an exponential tail), looks as one on a valley does: it
     is refused only where other starts walk out on the same tail (see `landscape.critical.plateaus`). That takes points
-    of a valley too, far out, where it is as straight and level as a tail. Where the loss depends on directions alone,
+    of a valley too, far out, where it is as straight and level as a tail, and pieces that are exactly flat, as where a
+    ReLU is dead; and where tails fill nearly all of a box of three dimensions or more, some of their points pass for a
+    set. Where the loss depends on directions alone,
     Newton's step only scales the point: most starts diverge there.
     """
     checked_size(checked_problem(problem))
@@ -70,9 +72,9 @@ def find(
     with jax.enable_x64(True):
         exact = problem.astype(np.float64)
         if starts is None:
-            starts = sweep(_draw, np.arange(count), exact, key=seed, block=width(problem))
+            starts = sweep(_draw, np.arange(count), exact, key=seed, block=block_size(problem, 1))
         elif isinstance(starts, Grid):
-            starts = sweep(_same, checked_grid(problem, starts), block=width(problem))
+            starts = sweep(_same, checked_grid(problem, starts), block=block_size(problem, 1))
         starts, _ = checked_starts(problem, jax.tree.map(_wide, starts))
         explored = explore(exact, starts, method, steps=EXPLORING, progress=progress)
         ends = newton(exact, explored.params, came=explored.came, steps=steps, progress=progress)

@@ -30,7 +30,7 @@ class Status(Coded):
     )
     VANISHED = (
         2,
-        "The gradient rounds to zero amid long steps along a flat direction: a tail or a plateau, not accepted.",
+        "The gradient rounds to zero amid long steps along a flat direction: a tail, a plateau, a dead ReLU.",
     )
     DIVERGED = 3, "It left every bounded region: start elsewhere, or there is no critical point on this side."
     OUT_OF_STEPS = 4, "It still moved when the steps ran out: give more, or it roams where there is no critical point."

@@ -49,14 +49,12 @@ PyTree = Any
 STEPS = 200  # where the loss is of fifth order it takes 136 to reach rounding, nearly everywhere else below 20
 LARGEST = 512  # parameters up to which a dense Hessian, with its eigenvectors at every step, is reasonable
 WIDTH, NARROW = 256, 64  # lanes side by side, of scalars and of arrays: XLA's operations are slower on more of these
-ROOM = (
-    1 << 20
-)  # bytes of their Hessians: lanes that have ended keep their place, and are stepped in vain, until all have
+# Bytes of their Hessians: lanes that have ended keep their place, and are stepped in vain, until all have.
+ROOM = 1 << 20
 DEEP = 32  # points a lane works through, one after the other, where there are plenty
 NOISY = 30  # rounding errors up to which a slope may be one
-WALKED = (
-    0.01  # of 1 + |x|: a longer step before its slope vanished was no convergence, nor is rounding's leaving so much
-)
+# Of 1 + |x|: a longer step before its slope vanished was no convergence, nor is it one where rounding leaves so much.
+WALKED = 0.01
 NEARLY = 100  # rounding errors up to which a curvature may be that of a tail
 BLURRED = 8  # last bits of the size that rounding may move a limit by, in each coordinate
 RADIUS = 1e6  # a lane farther than this from the origin, in units of 1 + its start's distance, has diverged

@@ -7,12 +7,16 @@ on the straight way to one of these starts' ends, that is not too near,
     the loss stays between its values at the two ends, but
     beyond the ends, thirty times as far, it does not stay there.
 
-The first leaves all valleys that bend, the second those that do not.
+The first leaves all valleys that bend, the second those that do not. What is exactly flat, as losses in pieces are
+where a ReLU is dead, cannot be told from what rounding made so, and is taken for a tail where starts jump into it.
+Where tails fill most of the space, as those of exp(-|x|²) do in three dimensions and more, straight ways seldom meet
+what is not the tail, and some of its points pass for a set.
 """
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from landscape.critical.catalogue import Ends, Status
@@ -27,14 +31,15 @@ ASKED = 4  # of these, the nearest
 FAR = 0.03  # of 1 + |x|: a nearer one may have vanished at the point itself, where that is flat enough
 BEYOND = 30  # times the way, added at each end
 BETWEEN = 64  # points on a straight way
+LINES = 256  # at once, with all their points
 BLURRED, CLEAR = 64, 1e6  # last bits of the loss by which rounding may leave an interval, and by which it does not
 
 
 def on_plateau(problem: Problem, ends: Ends, curvature: float) -> np.ndarray:
     """Which ends that were accepted lie on a tail that starts walked out on, until they vanished; (lanes,) bool.
 
-    Ends that are found to lie there are witnesses to the others. Zero is what the Hessian at the start, too, makes so:
-    where most starts are on plateaus `curvature`, the median of them, is none.
+    Ends that are found to lie there are witnesses to the others. Eigenvalues are zero relative to the Hessian at the
+    lane's own start too, since `curvature`, the median of all, is 0 where most starts are on plateaus.
     """
     scale = np.maximum(np.max(np.abs(ends.eigenvalues), axis=1), np.fmax(ends.curvature, curvature))
     tolerance = rounding(ends.eigenvalues.shape[1], ends.loss.dtype) * scale + ends.uncertainty
@@ -64,19 +69,19 @@ def _joined(problem: Problem, x: np.ndarray, loss: np.ndarray, lanes: np.ndarray
         interval, way = np.sort([loss[a], loss[b]], axis=0), x[b] - x[a]
         level = _within(problem, x[a], x[b], interval, BLURRED)
         further = _within(problem, x[a] - BEYOND * way, x[b] + BEYOND * way, interval, CLEAR)
-        np.logical_or.at(joined, lane, level & ~further)
+        joined[lane[level & ~further]] = True
     return joined
 
 
 def _within(problem: Problem, a: np.ndarray, b: np.ndarray, interval: np.ndarray, bits: float) -> np.ndarray:
     """Whether the loss stays within the interval, to so many bits, on the straight ways from a to b, row by row."""
-    parts = np.arange(1, BETWEEN + 1) / (BETWEEN + 1)
-    ways = a[:, None] + parts[:, None] * (b - a)[:, None]
-    loss = sweep(_loss, stacked(problem, ways.reshape(-1, a.shape[1])), problem).reshape(len(a), BETWEEN)
-    low, high = interval[..., None]
-    blur = bits * np.finfo(loss.dtype).eps * np.maximum(np.abs(low), np.abs(high))
-    return np.all((loss >= low - blur) & (loss <= high + blur), axis=1)
+    least, most = sweep(_extremes, (stacked(problem, a), stacked(problem, b - a)), problem, block=LINES)
+    blur = bits * np.finfo(least.dtype).eps * np.max(np.abs(interval), axis=0)
+    return (least >= interval[0] - blur) & (most <= interval[1] + blur)
 
 
-def _loss(params: PyTree, problem: Problem) -> jax.Array:
-    return problem.at(params)
+def _extremes(line: tuple[PyTree, PyTree], problem: Problem) -> tuple[jax.Array, jax.Array]:
+    """The least and the largest loss between the ends of a line (beginning, way); a NaN is both."""
+    at = lambda t: problem.at(jax.tree.map(lambda x, way: x + t * way, *line))  # noqa: E731
+    loss = jax.vmap(at)(jnp.arange(1, BETWEEN + 1) / (BETWEEN + 1))
+    return jnp.min(loss), jnp.max(loss)

@@ -208,11 +208,12 @@ def _trials(outcome: Outcome) -> list[Block]:
     told = Text(
         "One rule: errors of published numbers are not on record and are taken to be as large as ours, so that the two "
         "agree where they differ by at most √2 half widths of our 95 % interval; ratios by their logarithms, p-values "
-        "as normal deviations, whose standard error is 1. Where only a sign or a factor was published, ours must have "
-        "that sign, or reach that factor.",
+        "as z/√n, the normal deviation with the effect's sign over the root of the number of pairs, whose standard "
+        "error is 1/√n, each of its own n. Where only a sign or a factor was published, ours must have that sign, or "
+        "reach that factor.",
         "只用一条规则：已发表数值的误差没有记录，视为与本处相同，因此两者之差不超过本处 95 % 区间半宽的 √2 倍即为一致；"
-        "比值取对数比较，p 值换算成正态偏差（标准误为 1）比较。若发表的只有正负号或倍数，则要求本处的符号相同，或达到该"
-        "倍数。",
+        "比值取对数比较；p 值换算成 z/√n 比较，即带效应正负号的正态偏差除以配对数的平方根，其标准误为 1/√n（两者各用"
+        "自己的 n）。若发表的只有正负号或倍数，则要求本处的符号相同，或达到该倍数。",
     )
     return [Table(heads, rows), Paragraph(told)] if rows else [Paragraph(Text("None.", "无。"))]
 

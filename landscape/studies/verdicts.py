@@ -131,15 +131,23 @@ def agrees(published: float, lower: float, upper: float, *, factor: bool = False
     return bool(abs(published - (lower + upper) / 2) <= 2**0.5 * (upper - lower) / 2)
 
 
-def p_agrees(published: float, measured: float) -> bool:
-    """`agrees` of two-sided p-values: as deviations z of the normal distribution, whose standard error is 1 each.
+def p_agrees(published: float, measured: float, pairs: tuple[int, int], *, same_sign: bool) -> bool | None:
+    """`agrees` of two-sided p-values, of n_1 published and n_2 measured pairs: by the effects that they stand for.
 
-    A p-value below the least float, 0, is that float's.
+        |z_1 / √n_1 -+ z_2 / √n_2| <= 1.96 √(1 / n_1 + 1 / n_2)
+
+    z is the deviation of the normal distribution with that p-value, of standard error 1. For one and the same effect it
+    grows as √n, so that only z / √n can be compared; - for effects of the `same_sign`, + for opposite ones. A p-value
+    of 0, below the least float, is that float's. None where fewer than 2 pairs, or no p-value, were measured.
     """
+    if min(pairs) < 2 or np.isnan(measured):
+        return None
     normal = NormalDist()
-    z, own = (-normal.inv_cdf(max(p, 1e-300) / 2) for p in (published, measured))
-    half = normal.inv_cdf(0.975)
-    return bool(agrees(z, own - half, own + half))
+    both = zip((published, measured), pairs, strict=True)
+    theirs, ours = (-normal.inv_cdf(max(p, 1e-300) / 2) / n**0.5 for p, n in both)
+    middle = ours if same_sign else -ours
+    half = normal.inv_cdf(0.975) * (sum(1 / n for n in pairs) / 2) ** 0.5
+    return agrees(theirs, middle - half, middle + half)
 
 
 def compared(results: Mapping[Text, Paired | Ratio]) -> tuple[Comparison, ...]:

@@ -141,7 +141,8 @@ def trials(record: dict[str, Any]) -> tuple[Trial, ...]:
     found = [Trial(name, f"{CRITICAL:g}", f"{value:.3g} [{low:.3g}, {high:.3g}]", alike)]
     for place in sorted({int(record["nearest"]), len(record["sizes"]) - 1}):
         ends = record["scale"][place, [0, -1]]
-        alike = all(agrees(old, low, high, factor=True) for old, (_, low, high) in zip(NOISE, ends, strict=True))
+        each = [agrees(old, low, high, factor=True) for old, (_, low, high) in zip(NOISE, ends, strict=True)]
+        alike = None if None in each else all(each)
         first, last = (f"{mean:.3g} [{low:.3g}, {high:.3g}]" for mean, low, high in ends)
         name = Text(
             f"digits, tr Σ / |G|² from start to target, tuned run of B = {record['sizes'][place]}",

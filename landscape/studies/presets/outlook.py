@@ -44,8 +44,9 @@ class Outlook:
 
     def advance(self, work: float) -> None:
         """Count work that was done now, with that of beginning where it is the first."""
-        self.bar.update(min(work + self.first, self.bar.total - self.bar.n))  # some of it may be done twice
-        self.first = 0.0
+        if work > 0:
+            work, self.first = work + self.first, 0.0
+        self.bar.update(min(work, self.bar.total - self.bar.n))  # some of it may be done twice
 
     def skip(self, work: float) -> None:
         """Count work that an earlier call has done."""
@@ -56,7 +57,9 @@ class Outlook:
     def __enter__(self) -> "Outlook":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.bar.update(self.bar.total - self.bar.n)  # of beginning too, where nothing had to be
         self.bar.close()
 
     @contextmanager
@@ -64,7 +67,9 @@ class Outlook:
         """What a study or a sweep of a part takes as `progress`; when the part is over, all its work is done."""
         part = Part(self, name)
         yield part if self.show else False
-        part.advance(seconds(self.plan.get(name, {})) - part.done)
+        left = seconds(self.plan.get(name, {})) - part.done
+        if abs(left) > 1e-6 * self.bar.total:  # else rounding: of a part that an earlier call has done, no work at all
+            part.advance(left)
 
     def tell(self, say: Callable[[str], Any]) -> Callable[[str], Any]:
         """`say` above the bar."""
