@@ -52,7 +52,7 @@ CAPTION = Caption(
         "{early_low[1]:.3f}, {early_high[1]:.3f}] for {batches[1]}, {early[2]:.3f} [{early_low[2]:.3f}, "
         "{early_high[2]:.3f}] for {batches[2]}, {early[3]:.3f} [{early_low[3]:.3f}, {early_high[3]:.3f}] for "
         "{batches[3]} and {early[4]:.3f} [{early_low[4]:.3f}, {early_high[4]:.3f}] for {batches[4]}: then no batch "
-        "size is ahead of all {batches[0]} samples by more than {lead:.1%} on average, and B = {batches[4]} is far "
+        "size is ahead of all {batches[0]} samples by more than {lead:.1%} on average, and B = {batches[4]} is well "
         "behind. At a constant learning rate the noise does not go away: with B = {batches[4]} the run is near the "
         "optimum within its first epochs (after one epoch {first[4]:.2f} [{first_low[4]:.2f}, {first_high[4]:.2f}] "
         "above the minimum, with B = {batches[2]} {first[2]:.2f} [{first_low[2]:.2f}, {first_high[2]:.2f}]), and then "
@@ -63,7 +63,7 @@ CAPTION = Caption(
         "{batches[2]} 为 {early[2]:.3f} [{early_low[2]:.3f}, {early_high[2]:.3f}]，{batches[3]} 为 {early[3]:.3f} ["
         "{early_low[3]:.3f}, {early_high[3]:.3f}]，{batches[4]} 为 {early[4]:.3f} [{early_low[4]:.3f}, "
         "{early_high[4]:.3f}]：此时平均而言，没有一种批量大小比用全部 {batches[0]} 个样本领先超过 {lead:.1%}，而 B = "
-        "{batches[4]} 远远落后。学习率不变时，噪声不会消失：B = {batches[4]} 在最初几个回合内就到了最优点附近（一个回"
+        "{batches[4]} 明显落后。学习率不变时，噪声不会消失：B = {batches[4]} 在最初几个回合内就到了最优点附近（一个回"
         "合后比最小值高 {first[4]:.2f} [{first_low[4]:.2f}, {first_high[4]:.2f}]，B = {batches[2]} 则高 {first[2]:.2f} "
         "[{first_low[2]:.2f}, {first_high[2]:.2f}]），然后在那里徘徊，离得比 B = {batches[2]} 更远。B 不能整除 n 时，"
         "最后一个批量较短，如 (e)；它的梯度是自己那几个样本的平均，所以在那个回合里，这些样本的分量更重。",

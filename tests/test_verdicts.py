@@ -272,6 +272,11 @@ def test_both_reports_say_all_that_was_found(folder):
     assert "![" in text and "](line.png)" in text
 
 
+def test_code_among_words_is_code_on_the_page():
+    page = pages.html([pages.Paragraph(Text("another `key` < 2", "另一个 `key`"))], "a page")
+    assert page.count("<code>key</code>") == 2 and "</code> &lt; 2" in page and "`" not in page
+
+
 def test_markdown_tables_have_as_many_cells_in_every_row(folder):
     text = (folder / "report.md").read_text(encoding="utf-8")
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]

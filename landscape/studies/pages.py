@@ -6,6 +6,7 @@ the time of writing, so that equal outcomes on one machine make equal files.
 
 import dataclasses
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
@@ -292,8 +293,13 @@ def _html(block: Block, first: bool) -> str:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str) or cell.en == cell.zh:
-        return escape(cell if isinstance(cell, str) else cell.en)
-    return f'<span lang="en">{escape(cell.en)}</span> <span lang="zh-Hans">{escape(cell.zh)}</span>'
+        return _marked(cell if isinstance(cell, str) else cell.en)
+    return f'<span lang="en">{_marked(cell.en)}</span> <span lang="zh-Hans">{_marked(cell.zh)}</span>'
+
+
+def _marked(text: str) -> str:
+    """As HTML, with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _processor() -> str:
