@@ -236,6 +236,8 @@ def measured(task: Task, ours: Stand, plain: Stand, rivals: Sequence[Stand], rat
     with ExitStack() as stack:
         if judged:  # each in a new process, so that its first call is one
             asks = [conversation(stack.enter_context(stands[entry.script].start())) for entry in able]
+            for ask in asks:
+                ask({})  # wait until it has started: its imports would take the cores of another's first call
         else:
             asks = [stands[entry.script].ask for entry in able]
         times = turns(task, able, asks, judged)

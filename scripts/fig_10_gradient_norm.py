@@ -30,7 +30,7 @@ CAPTION = Caption(
         "A 64-3-10 net on digits, batch size {batch}, means of {seeds} seeds with 95 % intervals (Student's; bands in "
         "the picture), norms as root mean squares. (a) At learning rate {rates[0]:g} the loss falls from "
         "{first_loss:.2f} to {loss[0]:.3f} [{loss_low[0]:.3f}, {loss_high[0]:.3f}] in the second half of the phase, "
-        "and hardly changes there: by {stall:+.3f} [{stall_low:+.3f}, {stall_high:+.3f}] from its first to its last "
+        "and changes little there: by {stall:+.3f} [{stall_low:+.3f}, {stall_high:+.3f}] from its first to its last "
         "half. (b) There the minibatch's gradient norm is {mini[0]:.2f} [{mini_low[0]:.2f}, {mini_high[0]:.2f}] and "
         "that of the full gradient {full[0]:.2f} [{full_low[0]:.2f}, {full_high[0]:.2f}] (at the start "
         "{first_mini:.2f} and {first_full:.2f}): neither vanishes. At {rates[1]:g} the loss falls to {loss[1]:.3f} ["
@@ -49,7 +49,7 @@ CAPTION = Caption(
         "[{control_full_low:.2f}, {control_full_high:.2f}].",
         "手写数字，64-3-10 网络，批量大小 {batch}，{seeds} 个种子的均值和 95% 区间（学生 t 分布；图中为色带），范数"
         "取均方根。(a) 学习率 {rates[0]:g}：损失从 {first_loss:.2f} 降到该阶段后半段的 {loss[0]:.3f} ["
-        "{loss_low[0]:.3f}, {loss_high[0]:.3f}]，而在这后半段里几乎不变：从其前一半到后一半只变化 {stall:+.3f} ["
+        "{loss_low[0]:.3f}, {loss_high[0]:.3f}]，而在这后半段里变化很小：从其前一半到后一半变化 {stall:+.3f} ["
         "{stall_low:+.3f}, {stall_high:+.3f}]。(b) 此时小批量梯度的范数为 {mini[0]:.2f} [{mini_low[0]:.2f}, "
         "{mini_high[0]:.2f}]，全体样本梯度的范数为 {full[0]:.2f} [{full_low[0]:.2f}, {full_high[0]:.2f}]（起点处为 "
         "{first_mini:.2f} 和 {first_full:.2f}）：两者都没有消失。学习率降到 {rates[1]:g} 后，损失降到 {loss[1]:.3f} "

@@ -159,7 +159,7 @@ def test_the_stored_losses_are_those_of_loops_with_other_shuffles(stored, sample
 def test_at_equal_updates_no_batch_size_is_far_ahead(record, stored):
     assert record["runs"] == RUNS and stored["runs"] == 1000
     assert np.all(stored["early_low"][1:] > 0.97 * stored["early"][0])  # ahead of the full batch by 3 % at most
-    assert stored["early"][4] > 1.1 * stored["early"][0]  # B = 1 is well behind in the mean
+    assert stored["early_low"][4] > 1.05 * stored["early"][0]  # B = 1 is well behind
     for found in (record, stored):
         assert np.all(found["early_high"][1:] > 0.97 * found["early"][0])
         assert found["early_low"][4] > found["early"][0]

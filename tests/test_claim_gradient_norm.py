@@ -180,8 +180,8 @@ def test_what_the_caption_says_of_the_stored_runs(stored):
     assert resting.sum() == 1  # of which one run rests,
     assert stored["control_quiet"] < 0.1 * stored["control_full"]  # and then its gradient does vanish
     assert stored["control_full_low"] > stored["full_high"][0]  # larger than with noise
-    gained = stored["loss"][1] - stored["loss"][0]  # by the smaller learning rate
-    assert gained / 3 < stored["stall_low"] < stored["stall_high"] < -gained / 3  # the loss hardly changes before it
+    gained = stored["loss"][0] - stored["loss"][1]  # by the smaller learning rate: the loss falls little before it
+    assert max(abs(stored["stall_low"]), abs(stored["stall_high"])) < gained / 3
     assert np.all(stored["full_low"] > 0) and stored["full_high"][1] < stored["full_low"][0] / 5
     np.testing.assert_allclose(stored["mini"], stored["theory"], rtol=0.15)
 

@@ -12,6 +12,7 @@ from quadratics import matrix_of, quadratic
 
 from landscape import hessian
 from landscape.estimate import Estimate, quantile
+from landscape.hessian import estimators
 
 BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 RANDOM = pytest.mark.parametrize("method", ["xtrace", "hutch++", "hutchinson"])
@@ -341,3 +342,31 @@ def test_one_leaf_and_batches():
 def test_what_makes_no_sense_is_refused(tool, how, says):
     with pytest.raises(ValueError, match=says):
         tool(quadratic, np.ones(3, np.float32), np.eye(3, dtype=np.float32), **how)
+
+
+# --- QR in blocks of rows ---------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "rows, columns, rank", [(3466, 27, 27), (1000, 27, 5), (20_000, 2, 2), (401, 200, 200), (60, 50, 0)]
+)
+def test_q_is_orthonormal_and_times_r_the_matrix(rows, columns, rank, dtype):
+    random = np.random.default_rng(0)
+    scales = np.logspace(0, -6, columns) if rank == columns else 1
+    matrix = (random.normal(size=(rows, rank)) @ random.normal(size=(rank, columns)) * scales).astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        q, r = map(np.asarray, estimators._qr(jnp.asarray(matrix)))
+    assert q.dtype == dtype
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(q.T @ q, np.eye(columns), atol=40 * eps)
+    np.testing.assert_allclose(q @ r, matrix, atol=40 * eps * np.max(np.abs(matrix), initial=0))
+    np.testing.assert_array_equal(r, np.triu(r))
+
+
+def test_q_of_many_matrices_is_that_of_each():
+    matrices = jnp.asarray(np.random.default_rng(1).normal(size=(3, 500, 27)), jnp.float32)
+    q, r = jax.vmap(estimators._qr)(matrices)
+    for place, matrix in enumerate(matrices):
+        for many, one in zip((q[place], r[place]), estimators._qr(matrix), strict=True):
+            np.testing.assert_array_equal(many, one)

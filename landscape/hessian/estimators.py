@@ -22,6 +22,7 @@ from landscape.smallmatrix import one_by_one
 PyTree = Any
 
 FEWEST = {"xtrace": 4, "hutch++": 4, "hutchinson": 2, "exact": 1}  # products for an estimate with an error
+ALONE = 1500  # entries of a matrix up to which OpenBLAS works on one core
 
 
 def trace(
@@ -200,8 +201,27 @@ def _leaving_one_out(r: jax.Array) -> jax.Array:
     return s / jnp.linalg.norm(s, axis=0)
 
 
-@one_by_one
 def _qr(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q and R of a tall matrix: of blocks of its rows first, then of all their R.
+
+    OpenBLAS gives a tall matrix to threads of its own, which then wait in a loop, on the cores that the products need:
+    on two cores a trace by 54 products took 1.5 times as long.
+
+    Source: Demmel, Grigori, Hoemmen and Langou, SIAM J. Sci. Comput. 34 (2012) A206 (TSQR).
+    """
+    n, k = columns.shape
+    height = max(2 * k, ALONE // k)
+    if n <= height:
+        return _small_qr(columns)
+    count = n // height
+    q, r = jax.lax.map(_small_qr, columns[: count * height].reshape(count, height, k))
+    both, r = _qr(jnp.concatenate([r.reshape(count * k, k), columns[count * height :]]))
+    above = jnp.matmul(q, both[: count * k].reshape(count, k, k), precision="highest")
+    return jnp.concatenate([above.reshape(count * height, k), both[count * k :]]), r
+
+
+@one_by_one
+def _small_qr(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.linalg.qr(columns))
 
 

@@ -62,10 +62,11 @@ class LinearOperator:
         several = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
         if count < 2 * width:
             return several(vectors)
-        whole = count // width * width
-        groups = vectors[:whole].reshape(-1, width, self.dimension)
-        done = jax.lax.map(several, groups).reshape(whole, self.dimension)
-        return jnp.concatenate([done, several(vectors[whole:])]) if whole < count else done
+        # Groups of one size, so that products are compiled once; the last row again where there are too few for it.
+        width = min(range(width, width + 3), key=lambda width: -count % width)
+        filled = vectors[jnp.minimum(jnp.arange(count + -count % width), count - 1)]
+        groups = filled.reshape(-1, width, self.dimension)
+        return jax.lax.map(several, groups).reshape(-1, self.dimension)[:count]
 
     def block(self, memory: int | None = None) -> int:
         """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
