@@ -227,6 +227,15 @@ def test_blocks_of_an_earlier_call_are_not_part_of_the_rate(tmp_path, monkeypatc
     assert bars == [(0, 300), (256, 300)]
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler: a shell's background job ignores interrupts, and the tests in it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_a_block_is_written_waits_for_its_end(tmp_path, monkeypatch):
     how = tmp_path, {"of": 1}, {"x": np.zeros(3)}, 4, 2
     folder = stores.Folder(*how)
@@ -241,6 +250,7 @@ def test_an_interrupt_while_a_block_is_written_waits_for_its_end(tmp_path, monke
     np.testing.assert_array_equal(again.record()["x"][:2], 1)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_not_lost_where_the_writing_fails():
     def fails():
         with stores._undisturbed():
