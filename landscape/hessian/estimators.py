@@ -202,6 +202,11 @@ def _leaving_one_out(r: jax.Array) -> jax.Array:
 
 
 def _qr(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q and R of a tall matrix."""
+    return jax.lax.platform_dependent(columns, cpu=_qr_of_blocks, default=_small_qr)
+
+
+def _qr_of_blocks(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Q and R of a tall matrix: of blocks of its rows first, then of all their R.
 
     OpenBLAS gives a tall matrix to threads of its own, which then wait in a loop, on the cores that the products need:
@@ -215,8 +220,8 @@ def _qr(columns: jax.Array) -> tuple[jax.Array, jax.Array]:
         return _small_qr(columns)
     count = n // height
     q, r = jax.lax.map(_small_qr, columns[: count * height].reshape(count, height, k))
-    both, r = _qr(jnp.concatenate([r.reshape(count * k, k), columns[count * height :]]))
-    above = jnp.matmul(q, both[: count * k].reshape(count, k, k), precision="highest")
+    both, r = _qr_of_blocks(jnp.concatenate([r.reshape(count * k, k), columns[count * height :]]))
+    above = _dot(q, both[: count * k].reshape(count, k, k))
     return jnp.concatenate([above.reshape(count * height, k), both[count * k :]]), r
 
 

@@ -62,10 +62,9 @@ class LinearOperator:
         several = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
         if count < 2 * width:
             return several(vectors)
-        # Groups of one size, so that products are compiled once; the last row again where there are too few for it.
+        # Groups of one size, so that products are compiled once; zeros where there are too few rows for the last.
         width = min(range(width, width + 3), key=lambda width: -count % width)
-        filled = vectors[jnp.minimum(jnp.arange(count + -count % width), count - 1)]
-        groups = filled.reshape(-1, width, self.dimension)
+        groups = jnp.pad(vectors, ((0, -count % width), (0, 0))).reshape(-1, width, self.dimension)
         return jax.lax.map(several, groups).reshape(-1, self.dimension)[:count]
 
     def block(self, memory: int | None = None) -> int:
