@@ -5,10 +5,10 @@
 First, one line a task: our median and the peer's, their ratio, the goal, and `ok` or `short`; beside them our first
 call in a new process, once all of them have started, the share of the machine's floor that we reach, and thirty lines
 of plain JAX. The peer is the fastest method of any library that reaches the task's accuracy; all others are in the
-second table. How accuracy is
-matched, and what the peers are: `scripts/peers/README.md`. Each repeat of ours is followed by one of every rival's, so
-that whatever else the machine does falls on all. The exit code is 1 where a goal is missed, our first call takes over
-4 s, or a peer is not installed; `--smoke` runs everything once on a small scale and judges nothing.
+second table. How accuracy is matched, and what the peers are: `scripts/peers/README.md`. Each repeat of ours is
+followed by one of every rival's, so that whatever else the machine does falls on all. The exit code is 1 where a goal
+is missed, our first call takes over 4 s, or a peer is not installed; `--smoke` runs everything once on a small scale
+and judges nothing.
 """
 
 import argparse
