@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
-from measuring import CORES, Peer, Timer, pin, timed
+from measuring import CORES, Peer, Timer, again, pin, timed
 
 import landscape as ls
 from landscape.draws import shuffle
@@ -118,7 +118,7 @@ def measured(task: Task, judged: bool) -> tuple[str, bool]:
         line = f"{task.name:42s} | peer {missing} is not installed: pip install torch==2.13.0 numba numpy into an "
         return line + "environment of its own and pass --peers ITS_PYTHON; see scripts/peers/README.md", False
     timed(task.ours)
-    pairs = [(timed(task.ours), task.theirs()) for _ in range(task.repeats)]
+    pairs = [(again(partial(timed, task.ours)), again(task.theirs)) for _ in range(task.repeats)]
     ours, theirs = np.median(pairs, axis=0)
     reached = bool(theirs / ours >= task.goal)
     verdict = ("ok" if reached else "short") if judged else "not judged"

@@ -27,6 +27,15 @@ def timed(run: Callable[[], object]) -> float:
     return seconds
 
 
+def again(run: Timer) -> float:
+    """Seconds of the second of two runs.
+
+    The first one fills the caches, and outlasts a loop in which the other side's threads wait (OpenMP's: some 10 ms).
+    """
+    run()
+    return run()
+
+
 @cache
 def missing(python: str, package: str) -> str:
     """Why an interpreter cannot import a package (or several, "a, b"); empty where it can."""

@@ -159,12 +159,13 @@ def test_contractions_of_any_rank_are_right(double, sides):
 
 def test_many_rows_are_many_products(double):
     params, _, x, y = case(samples=9000)  # so many that products go side by side
-    operator = hessian.linear_operator(loss, params, x, y)
-    assert operator._apart
-    rows = np.random.default_rng(0).normal(size=(11, operator.dimension))
+    rows = np.random.default_rng(0).normal(size=(11, len(flat(params))))
     exact = rows @ explicit(lambda p: loss(p, x, y), params)
-    for count in (3, 8, 11):  # less than two groups of four, whole groups, and some left over
-        np.testing.assert_allclose(jax.jit(operator.rows)(rows[:count]), exact[:count], atol=1e-12)
+    for copies, width in ((1, 4), (10, 1)):  # so many that they go one after the other
+        operator = hessian.linear_operator(loss, params, np.tile(x, (copies, 1)), np.tile(y, copies))
+        assert operator._apart and operator.block() == width
+        for count in (1, 3, 8, 11):  # less than two groups of four, whole groups, and some left over
+            np.testing.assert_allclose(jax.jit(operator.rows)(rows[:count]), exact[:count], atol=1e-12)
     small = hessian.linear_operator(loss, params, x[:20], y[:20])
     assert not small._apart
     exact = rows @ explicit(lambda p: loss(p, x[:20], y[:20]), params)

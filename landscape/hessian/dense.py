@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import smallmatrix
+from landscape.hessian.compiled import compiled
 from landscape.hessian.products import LinearOperator, as_operator
 from landscape.hessian.space import Leaves, is_array, is_number
 from landscape.problem import is_float
@@ -105,13 +106,13 @@ def inertia(
         return jax.tree.map(np.asarray, found)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _dense(memory: int, operator: LinearOperator) -> jax.Array:
     columns = _columns(memory, operator)
     return (columns + columns.T) / 2
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _inertia(memory: int, operator: LinearOperator, tolerance: Any) -> Inertia:
     columns = _columns(memory, operator)
     eigenvalues = smallmatrix.eigvalsh_array((columns + columns.T) / 2)

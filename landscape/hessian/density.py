@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.estimate import Estimate, quantile
+from landscape.hessian.compiled import compiled
 from landscape.hessian.operator import LinearOperator
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
@@ -155,7 +156,7 @@ def density(
     return _density(probes, steps, points, operator, width, checked_key(key))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(compiled, static_argnums=(0, 1, 2))
 def _density(probes: int, steps: int, points: int, operator: LinearOperator, width: Any, key: jax.Array) -> Density:
     n = operator.dimension
     start = jax.random.normal(key, (probes, n), operator.space.dtype)
@@ -232,7 +233,7 @@ def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.linalg.eigh(matrix))
 
 
-@jax.jit
+@compiled
 def _shares(density: Density, tolerance: Any) -> tuple[jax.Array, jax.Array]:
     """(3,) the shares of nodes below -tolerance, within it and above it, and their standard errors."""
     probes, steps = density.nodes.shape

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from landscape.estimate import Estimate, quantile
+from landscape.hessian.compiled import compiled
 from landscape.hessian.operator import LinearOperator
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
@@ -99,7 +100,7 @@ def diagonal(
     return Estimate(mean, error)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(compiled, static_argnums=(0, 1))
 def _trace(method: str, products: int, operator: LinearOperator, key: jax.Array) -> Estimate:
     if method == "exact" or products >= operator.dimension:
         total = jnp.sum(_unit_products(operator))
@@ -111,7 +112,7 @@ def _trace(method: str, products: int, operator: LinearOperator, key: jax.Array)
     return _from_samples(_quadratic_forms(operator, jax.random.split(key, products)))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(compiled, static_argnums=(0, 1))
 def _diagonal(method: str, products: int, operator: LinearOperator, key: jax.Array) -> tuple[PyTree, PyTree]:
     if method == "exact" or products >= operator.dimension:
         mean = _unit_products(operator)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from landscape.codes import Coded
+from landscape.hessian.compiled import compiled
 from landscape.hessian.products import LinearOperator, as_operator
 from landscape.hessian.space import Leaves, is_number
 from landscape.problem import checked_count, checked_key
@@ -139,7 +140,7 @@ def eigenpairs(
     return _eigenpairs(settings, operator, _Limits(float(tolerance), min(max_products, MOST)), checked_key(key))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _eigenpairs(settings: _Settings, operator: LinearOperator, limits: _Limits, key: jax.Array) -> Eigenpairs:
     constant = jax.lax.stop_gradient(operator)
     whole = settings.basis + settings.block >= operator.dimension

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from landscape.hessian.compiled import compiled
 from landscape.hessian.curvature import Arrays, Task, check_finite, gradient_term, term
 from landscape.hessian.linear import largest, linearised, total
 from landscape.hessian.space import Space
@@ -16,6 +17,7 @@ PyTree = Any
 CACHE = 1 << 18  # bytes of one intermediate of a block of vectors: with more, a CPU core is slower than one by one
 DEVICE = 1 << 28  # the same for other devices, whose memory is the limit
 APART = 4  # products written side by side, that XLA may run on several cores
+ALONE = 1 << 21  # bytes of one intermediate from which they are slower so: the cache holds one at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,14 +65,15 @@ class LinearOperator:
         if count < 2 * width:
             return several(vectors)
         # Groups of one size, so that products are compiled once; zeros where there are too few rows for the last.
-        width = min(range(width, width + 3), key=lambda width: -count % width)
+        width = min(range(width, width * 3 // 2 + 1), key=lambda width: -count % width)
         groups = jnp.pad(vectors, ((0, -count % width), (0, 0))).reshape(-1, width, self.dimension)
         return jax.lax.map(several, groups).reshape(-1, self.dimension)[:count]
 
     def block(self, memory: int | None = None) -> int:
         """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
         most = CACHE if jax.default_backend() == "cpu" else DEVICE
-        width = APART if self._apart else max(1, most // self.program.intermediate)
+        apart = APART if self.program.intermediate < ALONE else 1
+        width = apart if self._apart else max(1, most // self.program.intermediate)
         return width if memory is None else max(1, min(width, memory // self.program.work))
 
     @property
@@ -115,7 +118,7 @@ def prepared(task: Task, arrays: Arrays, args: Any) -> LinearOperator:
     return dataclasses.replace(operator, kept=Kept(tuple(leaf for host, leaf in hosts if host)))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _prepared(task: Task, fixed: list[Any], data: list[Any]) -> tuple[LinearOperator, jax.Array]:
     """The operator, and whether the value and each leaf's gradient are finite."""
     if task.batch_size is None:
@@ -128,6 +131,6 @@ def _prepared(task: Task, fixed: list[Any], data: list[Any]) -> tuple[LinearOper
     return LinearOperator((fixed, data), program, task.space), task.finite(value, gradient)
 
 
-@jax.jit
+@compiled
 def _apply(operator: LinearOperator, chosen: list[Any]) -> PyTree:
     return operator.space.direction(operator.flat(operator.space.joined(chosen)))

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from landscape.hessian.compiled import compiled
 from landscape.hessian.curvature import Task, check_finite, curvature_task, term
 from landscape.hessian.likelihoods import expected_loss
 from landscape.hessian.operator import LinearOperator, prepared
@@ -167,7 +168,7 @@ def _product(kind: str, functions: tuple, params: PyTree, vector: PyTree, *reque
     return product
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _once(task: Task, chosen: list[Any], fixed: list[Any], data: list[Any]) -> tuple[PyTree, jax.Array]:
     product, slope, value = task.mean(partial(term, task, task.space.joined(chosen)), fixed, data)
     return task.space.direction(product), task.finite(value, slope)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from landscape.hessian.compiled import compiled
 from landscape.hessian.curvature import Task, check_finite, curvature_task
 from landscape.hessian.space import Leaves
 
@@ -63,7 +64,7 @@ def profile(
     return found
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _profile(
     task: Task, chosen: list[Any], distances: jax.Array, fixed: list[Any], data: list[Any]
 ) -> tuple[Profile, jax.Array]:

@@ -1,6 +1,6 @@
 """This package's Hessian tools, timed like a peer's: from the loss, the parameters and the data, as a user calls them.
 
-Where a task has several methods the first one is the default, which counts.
+Where a task has several methods the first one counts.
 `python hessian_landscape.py SAMPLES` answers `serving`'s requests.
 """
 
@@ -32,7 +32,7 @@ TOLERANCES = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 
 
 def eigenvalues(args, k):
-    """By default; with the largest tolerance that is accurate enough, as peers are given theirs; in blocks of 1."""
+    """With the largest tolerance that is accurate enough, as peers are given theirs; by default; in blocks of 1."""
 
     def method(settings, block=None):
         def run(tolerance, seed):
@@ -40,8 +40,8 @@ def eigenvalues(args, k):
 
         return Method(run, lambda pairs: np.asarray(pairs.values), settings, lambda pairs, _: int(pairs.products))
 
-    found = {"eigenpairs": method((None,)), "eigenpairs, largest tolerance": method(TOLERANCES)}
-    return found | ({"eigenpairs, largest tolerance, block=1": method(TOLERANCES, 1)} if k > 1 else {})
+    found = {"eigenpairs": method(TOLERANCES), "eigenpairs, default tolerance": method((None,))}
+    return found | ({"eigenpairs, block=1": method(TOLERANCES, 1)} if k > 1 else {})
 
 
 def traces(args):
