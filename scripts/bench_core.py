@@ -86,11 +86,11 @@ def jax_shuffled(size: int, key: jax.Array) -> jax.Array:
 
 def tasks(scale: Scale, plain: Peer, torch: Peer, numba: Peer) -> list[Task]:
     """The table's lines."""
-    fields, again = grid_fields(scale.side), scale.repeats
+    fields, often = grid_fields(scale.side), scale.repeats
     name = f"loss+gradient+Hessian, {scale.side}² grid"
     table = [
-        Task(name, fields, "NumPy closed form", plain.timer("closed form"), 1.3, again),
-        Task(name, fields, "NumPy, separable grid", plain.timer("separable"), 1.3, again),
+        Task(name, fields, "NumPy closed form", plain.timer("closed form"), 1.3, often),
+        Task(name, fields, "NumPy, separable grid", plain.timer("separable"), 1.3, often),
         Task(name, fields, "torch.func", torch.timer("torch.func"), 30, scale.slow_repeats),
     ]
     for kind, optimizer, hyper, goal in (
@@ -100,12 +100,12 @@ def tasks(scale: Scale, plain: Peer, torch: Peer, numba: Peer) -> list[Task]:
     ):
         ours = trajectories(optimizer, hyper, scale.runs, scale.steps)
         label = f"{kind}, {scale.runs} runs x {scale.steps}"
-        table.append(Task(label, ours, "numba", numba.timer(kind), goal, again))
+        table.append(Task(label, ours, "numba", numba.timer(kind), goal, often))
     for size in (32, 1797):
         count = max(1, scale.shuffled // size)
         ours, peer = (permutations(permute, size, count) for permute in (ours_shuffled, jax_shuffled))
         label = f"shuffle of {size} under vmap, per element"
-        table.append(Task(label, ours, "random.permutation", partial(timed, peer), 1, again, "ns", 1e-9 * size * count))
+        table.append(Task(label, ours, "random.permutation", partial(timed, peer), 1, often, "ns", 1e-9 * size * count))
     return table
 
 

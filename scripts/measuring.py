@@ -6,9 +6,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 PEERS = pathlib.Path(__file__).parent / "peers"
 CORES = 2
+WAITING = 0.02  # seconds: OpenMP's threads wait in a loop for some 10 ms after a run, on the cores of the next one
+Found = TypeVar("Found")
 Timer = Callable[[], float]  # runs something once, returns the seconds it took
 
 
@@ -27,12 +30,11 @@ def timed(run: Callable[[], object]) -> float:
     return seconds
 
 
-def again(run: Timer) -> float:
-    """Seconds of the second of two runs.
-
-    The first one fills the caches, and outlasts a loop in which the other side's threads wait (OpenMP's: some 10 ms).
-    """
-    run()
+def again(run: Callable[[], Found]) -> Found:
+    """What a run gives after others of the same, which outlast the loop in which the other side's threads wait."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < WAITING:
+        run()
     return run()
 
 

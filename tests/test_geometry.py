@@ -55,6 +55,22 @@ def test_entropy_of_a_chessboard_is_ln_2_and_of_three_random_labels_more():
     assert noise.boundary.mean == pytest.approx(math.log(3) - 1 / 400, abs=4 * noise.boundary.standard_error)
 
 
+def test_intervals_of_entropies_cover_the_truth():
+    """Pixels drawn one by one: a box of n = 25 has k of the rarer label with the binomial probability."""
+    rng, share, n = np.random.default_rng(5), 0.05, 25
+    chance = [math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(1, n)]
+    each = [-sum(p * math.log(p) for p in (k / n, 1 - k / n)) for k in range(1, n)]
+    every = np.dot(chance, each)
+    truth = {"all": every, "boundary": every / np.sum(chance)}
+    covered = dict.fromkeys(truth, 0)
+    for _ in range(1000):
+        found = geometry.entropy((rng.random((60, 60)) < share).astype(int), 5)
+        for name, exact in truth.items():
+            low, high = getattr(found, name).interval()
+            covered[name] += low <= exact <= high
+    assert all(0.93 <= count / 1000 <= 0.97 for count in covered.values()), covered  # 3 standard errors
+
+
 @pytest.mark.parametrize(("side", "sentence"), [(1, "2 or more"), (50, "must fit")])
 def test_entropy_refuses_boxes_that_do_not_fit(side, sentence):
     with pytest.raises(ValueError, match=sentence):

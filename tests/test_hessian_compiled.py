@@ -1,4 +1,4 @@
-"""The Hessian tools' own `jit`: its options are there where they may be, and make no difference to a result."""
+"""The Hessian tools' own `jit`: its options are there where they may be, and change results by rounding only."""
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,14 @@ def test_products_are_done_by_eigen_on_a_cpu(fresh):
         pytest.skip("this JAX gives no product to YNNPACK")
     options = compiled._options()
     assert "ynn" not in program(jax.jit(lambda w, x: x @ w, compiler_options=options), W, X)
+
+
+def test_options_are_given_outside_of_a_jit_only(monkeypatch):
+    monkeypatch.setattr(compiled, "_options", lambda: {"xla_cpu_no_such_option": "1"})
+    triple = compiled.compiled(lambda x: 3 * x)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_no_such_option"):
+        triple(2.0)
+    assert jax.jit(triple)(2.0) == 6 and jax.grad(triple)(2.0) == 3 and jax.vmap(triple)(jnp.ones(2))[1] == 3
 
 
 def test_an_option_that_is_not_known_is_left_out(fresh, monkeypatch):

@@ -271,6 +271,45 @@ def test_single_precision_finds_small_cycles_and_none_in_chaos():
     assert not np.any(chaos.outcome == Outcome.CYCLE)
 
 
+# --- cycles of every period -------------------------------------------------------------------------------------------
+
+# Parameters of stable cycles of the logistic map: powers of two between the doublings at 3.4495, 3.5441, 3.5644,
+# 3.5688, 3.5697 and 3.5699 (Feigenbaum, J. Stat. Phys. 19 (1978) 25), the others in windows within the chaos.
+LOGISTIC = {3: 3.83187, 4: 3.5, 5: 3.7389, 6: 3.6275, 7: 3.7017, 8: 3.5546, 16: 3.5666, 32: 3.56924, 64: 3.56979}
+
+
+def cubic(params, r):
+    """Gradient descent of learning rate 1 on it is the logistic map, w <- r w (1 - w)."""
+    w = params["w"]
+    return w**2 / 2 - r * (w**2 / 2 - w**3 / 3)
+
+
+@pytest.mark.parametrize("period", LOGISTIC)
+def test_a_cycle_of_every_period_that_is_looked_for(period):
+    r, x, visited = LOGISTIC[period], 0.3, []
+    for step in range(100_000):
+        x = r * x * (1 - x)
+        visited += [x] * (step >= 99_900)
+    assert next(p for p in range(1, 100) if abs(visited[p] - visited[0]) < 1e-9) == period
+    of = problem.make(cubic, {"w": np.float64(0.3)}, np.float64(r))
+    starts = {"w": np.random.default_rng(0).uniform(0.1, 0.9, 64)}
+    found = run(starts, {"learning_rate": 1.0}, 20000, of)
+    assert set(found.outcome) == {Outcome.CYCLE} and set(found.ends.period) == {period}
+    ends, points = found.ends.params["w"], np.array(visited[:period])
+    assert np.max(np.min(np.abs(ends[:, None] - points), axis=1)) < 1e-9
+
+
+def test_a_cycle_longer_than_is_looked_for_is_unsettled():
+    x, visited = 0.3, []
+    for step in range(100_000):
+        x = 3.56992 * x * (1 - x)  # between the doublings at 3.569891 and 3.569934
+        visited += [x] * (step >= 99_800)
+    assert next(p for p in range(1, 200) if abs(visited[p] - visited[0]) < 1e-9) == 128
+    of = problem.make(cubic, {"w": np.float64(0.3)}, np.float64(3.56992))
+    found = run({"w": np.random.default_rng(0).uniform(0.1, 0.9, 64)}, {"learning_rate": 1.0}, 40000, of)
+    assert set(found.outcome) == {Outcome.UNSETTLED} and not np.any(found.ends.period)
+
+
 # --- for ever ---------------------------------------------------------------------------------------------------------
 
 BESIDE = Weights(np.linspace(1.9, 2.1, 64), 1 / np.linspace(1.9, 2.1, 64) + 0.02)  # λ from 7.7 to 9.3

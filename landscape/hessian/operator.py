@@ -17,7 +17,9 @@ PyTree = Any
 CACHE = 1 << 18  # bytes of one intermediate of a block of vectors: with more, a CPU core is slower than one by one
 DEVICE = 1 << 28  # the same for other devices, whose memory is the limit
 APART = 4  # products written side by side, that XLA may run on several cores
-ALONE = 1 << 21  # bytes of one intermediate from which they are slower so: the cache holds one at most
+# Bytes of one intermediate from which products side by side push each other out of the cache: on 20000 samples of a
+# 64-32-32-10 network (2.4 MiB) four take 7.7 ms each, one by one 4.4; on 10000 there is no difference.
+LARGE = 1 << 21
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,13 +74,13 @@ class LinearOperator:
     def block(self, memory: int | None = None) -> int:
         """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
         most = CACHE if jax.default_backend() == "cpu" else DEVICE
-        apart = APART if self.program.intermediate < ALONE else 1
+        apart = APART if self.program.intermediate < LARGE else 1
         width = apart if self._apart else max(1, most // self.program.intermediate)
         return width if memory is None else max(1, min(width, memory // self.program.work))
 
     @property
     def _apart(self) -> bool:
-        """Whether products are too large to gain from one another; XLA then runs independent ones on several cores."""
+        """Whether products are too large to gain from a batch; XLA may run independent ones on several cores."""
         return jax.default_backend() == "cpu" and self.program.intermediate > CACHE // 2
 
     @property
