@@ -10,7 +10,8 @@ import numpy as np
 
 from landscape import smallmatrix
 from landscape.hessian.compiled import compiled
-from landscape.hessian.products import LinearOperator, as_operator
+from landscape.hessian.operator import LinearOperator, evenly
+from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves, is_array, is_number
 from landscape.problem import is_float
 
@@ -130,14 +131,12 @@ def _inertia(memory: int, operator: LinearOperator, tolerance: Any) -> Inertia:
 def _columns(memory: int, operator: LinearOperator) -> jax.Array:
     """A e_j in row j, (n, n), as computed: symmetric to rounding."""
     n = operator.dimension
-    width = min(n, operator.block(memory))
+    width = evenly(n, operator.block(memory))
 
-    def block(start: jax.Array) -> jax.Array:
+    def block(start: jax.Array) -> jax.Array:  # beyond n the unit vectors are 0
         return operator.rows(jax.nn.one_hot(start + jnp.arange(width), n, dtype=operator.space.dtype))
 
-    whole, last = divmod(n, width)
-    done = jax.lax.map(block, width * jnp.arange(whole)).reshape(whole * width, n)
-    return jnp.concatenate([done, block(jnp.asarray(n - width))[width - last :]]) if last else done
+    return jax.lax.map(block, width * jnp.arange(-(-n // width))).reshape(-1, n)[:n]
 
 
 def _checked_finite(found: Inertia) -> Inertia:

@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from landscape.estimate import Estimate, quantile
 from landscape.hessian.compiled import compiled
-from landscape.hessian.operator import LinearOperator
+from landscape.hessian.operator import LinearOperator, evenly
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
 from landscape.problem import checked_count, checked_key
@@ -309,11 +310,10 @@ def _sign_products(operator: LinearOperator, count: int, key: jax.Array) -> tupl
 
 
 def _in_blocks(block: Callable[[jax.Array], jax.Array], items: jax.Array, width: int) -> jax.Array:
-    """`block` of so many items at a time, and of what is left; the results in one row."""
-    width = min(width, len(items))
-    whole = len(items) // width * width
-    done = jax.lax.map(block, items[:whole].reshape(-1, width, *items.shape[1:])).reshape(whole)
-    return jnp.concatenate([done, block(items[whole:])]) if whole < len(items) else done
+    """`block` of so many items at most at a time, the results in one row. The last item fills the last block up."""
+    count, width = len(items), evenly(len(items), width)
+    filled = items[np.minimum(np.arange(count + -count % width), count - 1)]
+    return jax.lax.map(block, filled.reshape(-1, width, *items.shape[1:])).reshape(-1)[:count]
 
 
 def _signs(operator: LinearOperator, keys: jax.Array) -> jax.Array:

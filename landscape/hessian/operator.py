@@ -22,6 +22,11 @@ APART = 4  # products written side by side, that XLA may run on several cores
 LARGE = 1 << 21
 
 
+def evenly(count: int, width: int) -> int:
+    """The size, `width` at most, of equal blocks for so many things: as few blocks as may be, and the least over."""
+    return -(-count // -(-count // width))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kept:
     """Arrays of the host that must live as long as an operator. No part of what it is: any two are equal."""
@@ -59,17 +64,16 @@ class LinearOperator:
         return self.program(self.arrays, vector)
 
     def rows(self, vectors: jax.Array) -> jax.Array:
-        """A v for each row of (k, n), `block()` at a time."""
+        """A v for each row of (k, n), some `block()` at a time."""
         width, count = self.block(), len(vectors)
-        if not self._apart:
-            return jax.vmap(self.flat)(vectors) if width >= count else jax.lax.map(self.flat, vectors, batch_size=width)
-        several = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
+        side_by_side = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
+        several = side_by_side if self._apart else jax.vmap(self.flat)
         if count < 2 * width:
             return several(vectors)
-        # Groups of one size, so that products are compiled once; zeros where there are too few rows for the last.
-        width = min(range(width, width * 3 // 2 + 1), key=lambda width: -count % width)
-        groups = jnp.pad(vectors, ((0, -count % width), (0, 0))).reshape(-1, width, self.dimension)
-        return jax.lax.map(several, groups).reshape(-1, self.dimension)[:count]
+        # Blocks of one size, so that products are compiled once; zeros where there are too few rows for the last.
+        width = evenly(count, width)
+        blocks = jnp.pad(vectors, ((0, -count % width), (0, 0))).reshape(-1, width, self.dimension)
+        return jax.lax.map(several, blocks).reshape(-1, self.dimension)[:count]
 
     def block(self, memory: int | None = None) -> int:
         """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
