@@ -7,9 +7,8 @@ call in a new process, once all of them have started, the share of the machine's
 of plain JAX. The peer is the fastest method of any library that reaches the task's accuracy; all others are in the
 second table. How accuracy is matched, and what the peers are: `scripts/peers/README.md`. Each repeat of ours is
 followed by one of every rival's, so that whatever else the machine does falls on all; what takes less than 1 s has run
-just before, untimed. The exit code is 1 where a goal
-is missed, our first call takes over 4 s, or a peer is not installed; `--smoke` runs everything once on a small scale
-and judges nothing.
+just before, untimed. The exit code is 1 where a goal is missed, our first call takes over 4 s, or a peer is not
+installed; `--smoke` runs everything once on a small scale and judges nothing.
 """
 
 import argparse

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape import smallmatrix
 from landscape.hessian.compiled import compiled
-from landscape.hessian.operator import LinearOperator, evenly
+from landscape.hessian.operator import LinearOperator, in_blocks
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves, is_array, is_number
 from landscape.problem import is_float
@@ -131,12 +131,8 @@ def _inertia(memory: int, operator: LinearOperator, tolerance: Any) -> Inertia:
 def _columns(memory: int, operator: LinearOperator) -> jax.Array:
     """A e_j in row j, (n, n), as computed: symmetric to rounding."""
     n = operator.dimension
-    width = evenly(n, operator.block(memory))
-
-    def block(start: jax.Array) -> jax.Array:  # beyond n the unit vectors are 0
-        return operator.rows(jax.nn.one_hot(start + jnp.arange(width), n, dtype=operator.space.dtype))
-
-    return jax.lax.map(block, width * jnp.arange(-(-n // width))).reshape(-1, n)[:n]
+    images = lambda index: operator.rows(jax.nn.one_hot(index, n, dtype=operator.space.dtype))  # noqa: E731
+    return in_blocks(images, jnp.arange(n), operator.block(memory))
 
 
 def _checked_finite(found: Inertia) -> Inertia:

@@ -11,11 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from landscape.estimate import Estimate, quantile
 from landscape.hessian.compiled import compiled
-from landscape.hessian.operator import LinearOperator, evenly
+from landscape.hessian.operator import LinearOperator, in_blocks
 from landscape.hessian.products import as_operator
 from landscape.hessian.space import Leaves
 from landscape.problem import checked_count, checked_key
@@ -268,7 +267,7 @@ def _quadratic_forms(operator: LinearOperator, keys: jax.Array, projected: Calla
         x = projected(_signs(operator, keys))
         return jnp.sum(x * operator.rows(x), axis=1)
 
-    return _in_blocks(block, keys, operator.block())
+    return in_blocks(block, keys, operator.block())
 
 
 def _unit_products(operator: LinearOperator) -> jax.Array:
@@ -279,7 +278,7 @@ def _unit_products(operator: LinearOperator) -> jax.Array:
         images = operator.rows(jax.nn.one_hot(index, n, dtype=operator.space.dtype))
         return jnp.take_along_axis(images, index[:, None], axis=1)[:, 0]
 
-    return _in_blocks(block, jnp.arange(n), operator.block())
+    return in_blocks(block, jnp.arange(n), operator.block())
 
 
 def _sign_products(operator: LinearOperator, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -307,13 +306,6 @@ def _sign_products(operator: LinearOperator, count: int, key: jax.Array) -> tupl
     state, _ = jax.lax.scan(step, empty, keys[:whole].reshape(-1, width, *keys.shape[1:]))
     _, mean, squares = merged(state, keys[whole:]) if whole < count else state
     return mean, _widening(count - 1) * _root(squares / (count - 1) / count)
-
-
-def _in_blocks(block: Callable[[jax.Array], jax.Array], items: jax.Array, width: int) -> jax.Array:
-    """`block` of so many items at most at a time, the results in one row. The last item fills the last block up."""
-    count, width = len(items), evenly(len(items), width)
-    filled = items[np.minimum(np.arange(count + -count % width), count - 1)]
-    return jax.lax.map(block, filled.reshape(-1, width, *items.shape[1:])).reshape(-1)[:count]
 
 
 def _signs(operator: LinearOperator, keys: jax.Array) -> jax.Array:

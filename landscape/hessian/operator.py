@@ -1,11 +1,13 @@
 """A curvature matrix as an operator: a pytree that passes through `jit` and is applied to many vectors."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from landscape.hessian.compiled import compiled
 from landscape.hessian.curvature import Arrays, Task, check_finite, gradient_term, term
@@ -22,9 +24,17 @@ APART = 4  # products written side by side, that XLA may run on several cores
 LARGE = 1 << 21
 
 
-def evenly(count: int, width: int) -> int:
-    """The size, `width` at most, of equal blocks for so many things: as few blocks as may be, and the least over."""
-    return -(-count // -(-count // width))
+def in_blocks(function: Callable[[jax.Array], jax.Array], items: jax.Array, width: int) -> jax.Array:
+    """`function` of blocks of at most so many items, one block after the other: a result an item, in one array.
+
+    Blocks are of one size, so that the function is compiled once; the last item fills the last block up.
+    """
+    count = len(items)
+    blocks = -(-count // width)
+    width = -(-count // blocks)
+    filled = items[np.minimum(np.arange(blocks * width), count - 1)]
+    results = jax.lax.map(function, filled.reshape(blocks, width, *items.shape[1:]))
+    return results.reshape(blocks * width, *results.shape[2:])[:count]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,12 +78,7 @@ class LinearOperator:
         width, count = self.block(), len(vectors)
         side_by_side = lambda group: jnp.stack([self.flat(vector) for vector in group])  # noqa: E731
         several = side_by_side if self._apart else jax.vmap(self.flat)
-        if count < 2 * width:
-            return several(vectors)
-        # Blocks of one size, so that products are compiled once; zeros where there are too few rows for the last.
-        width = evenly(count, width)
-        blocks = jnp.pad(vectors, ((0, -count % width), (0, 0))).reshape(-1, width, self.dimension)
-        return jax.lax.map(several, blocks).reshape(-1, self.dimension)[:count]
+        return several(vectors) if count < 2 * width else in_blocks(several, vectors, width)
 
     def block(self, memory: int | None = None) -> int:
         """How many products at once are fastest; with all their arrays in `memory` bytes, where that is given."""
