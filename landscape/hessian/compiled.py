@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import take_current_trace
+from jax.extend.core import get_opaque_trace_state
 
 BY_EIGEN = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}  # what YNNPACK keeps
 
@@ -36,8 +36,9 @@ def compiled(function: Callable, static_argnums: int | tuple[int, ...] = ()) -> 
 
 def _traced() -> bool:
     """Whether JAX is tracing: in a `jit`, a `vmap` or a `grad`, ours or the caller's."""
-    with take_current_trace() as current, take_current_trace() as none:
-        return current is not none
+    here = get_opaque_trace_state()
+    with jax.core.eval_context():
+        return here != get_opaque_trace_state()
 
 
 @functools.cache
