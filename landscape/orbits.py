@@ -28,7 +28,7 @@ class Orbit(NamedTuple):
     early: Any  # farthest from `centre` in the first window
     late: Any  # and in the last one
     aside: Any  # farthest along the way out of a saddle
-    period: Any  # least p in 2..64 after which it is back to rounding, having left; else 0
+    period: Any  # least p in 2..64 after which it is back to rounding as its steps amplify it, having left; else 0
     total: Any  # sum of the windows' log growths of the tangent, but for the first window's
     squares: Any  # sum of their squares
 
@@ -46,12 +46,14 @@ def orbit(
     """The full-batch orbit from a state of `descent`, for 1 + `windows` windows; none where it is not `wanted`."""
     origin = state[0].params
     size = optax.tree.norm(origin)
-    tolerance = 256 * jnp.finfo(float_dtype(origin)).eps * (1 + size)
+    eps = jnp.finfo(float_dtype(origin)).eps
     none = jnp.zeros_like(size)
 
     def step(i: jax.Array, carry: tuple) -> tuple:
-        window, found, log = carry
+        window, found, log, noise = carry
         state, tangent, grown = tangent_step(found.state, found.tangent, 0, problem, hyper, static)
+        noise = 1 + jnp.exp(grown) * noise  # each step's rounding and, as the tangent grows, that of those before it
+        tolerance = jnp.clip(8 * noise, 256, eps**-0.5) * eps * (1 + size)
         params = state[0].params
         path = optax.tree.sub(params, origin)
         distance = optax.tree.norm(path)
@@ -71,11 +73,11 @@ def orbit(
             aside=jnp.maximum(found.aside, jnp.abs(optax.tree.vdot(outward, path))),
             period=jnp.where(back, i + 1, found.period),
         )
-        return window, found, log + grown
+        return window, found, log + grown, noise
 
     def window(carry: tuple) -> tuple:
         number, found = carry
-        _, found, log = jax.lax.fori_loop(0, LONGEST, step, (number, found, none))
+        _, found, log, _ = jax.lax.fori_loop(0, LONGEST, step, (number, found, none, none))
         log = jnp.where(number > 0, log, 0)  # in the first one the tangent finds its direction
         return number + 1, found._replace(total=found.total + log, squares=found.squares + log**2)
 

@@ -292,7 +292,7 @@ def test_a_cycle_of_every_period_that_is_looked_for(period):
         visited += [x] * (step >= 99_900)
     assert next(p for p in range(1, 100) if abs(visited[p] - visited[0]) < 1e-9) == period
     of = problem.make(cubic, {"w": np.float64(0.3)}, np.float64(r))
-    starts = {"w": np.random.default_rng(0).uniform(0.1, 0.9, 64)}
+    starts = {"w": np.random.default_rng(0).uniform(0.1, 0.9, 512)}
     found = run(starts, {"learning_rate": 1.0}, 20000, of)
     assert set(found.outcome) == {Outcome.CYCLE} and set(found.ends.period) == {period}
     ends, points = found.ends.params["w"], np.array(visited[:period])
