@@ -5,9 +5,9 @@
 One line a task: ours and the other side's median, their ratio, the goal (the least ratio), and whether it is reached.
 
 * Gradient descent, momentum and Adam against numba (`scripts/peers/trajectories_numba.py`), in turns.
-* Each preset, both schedules and minibatches against Adam on the same problem, in turns: no more than 1.5 times its
-  time a step. What minibatches need has lines of its own, against `jax.random.permutation`: shuffles, and a draw of a
-  few different samples.
+* Each preset and both schedules against Adam on the same problem, in turns: no more than 1.5 times its time a step.
+  Minibatches against Adam on the same batches, and against Adam on all samples, which needs no shuffles. These have
+  lines of their own, against `jax.random.permutation`, and so has a draw of a few different samples.
 * Many runs in a process of their own, whose starts are a grid and whose ends go to a store: time a run against the
   least of those of fewer runs, and the largest memory that was resident against that of the fewest.
 * A map of outcomes against a time in seconds.
@@ -90,11 +90,13 @@ def against_adam(scale: Scale) -> list[Task]:
     rising = {"learning_rate": 0.01, "warm_up_steps": 100.0}
     methods["adam, warm-up"] = {"optimizer": scheduled(optax.adam, warm_up), "hyper": rising}
     runs = {name: (trajectories(toy, scale, **method), adam) for name, method in methods.items()}
-    minibatches = trajectories(many, scale, **preset("gd", 0.01), batch=BATCH)
-    runs[f"gd, B = {BATCH} of {SAMPLES}, reshuffled"] = minibatches, beside
+    lines = [(name, ours, "our Adam", theirs) for name, (ours, theirs) in runs.items()]
+    sgd, same = (trajectories(many, scale, **preset(name, 0.01), batch=BATCH) for name in ("gd", "adam"))
+    for which, theirs in (f"our Adam, B = {BATCH}", same), (f"our Adam, all {SAMPLES}", beside):
+        lines.append((f"gd, B = {BATCH} of {SAMPLES}, reshuffled", sgd, which, theirs))
     return [
-        Task(f"{name}, a step", ours, "our Adam", partial(timed, theirs), goal, scale.repeats, "ns", per)
-        for name, (ours, theirs) in runs.items()
+        Task(f"{name}, a step", ours, which, partial(timed, theirs), goal, scale.repeats, "ns", per)
+        for name, ours, which, theirs in lines
     ]
 
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 import zarr
 
-from landscape import descent, plane, problems
+from landscape import descent, loops, plane, problems
 from landscape import process as runs
 from landscape.process import Process
 from landscape.sweep import sweep
@@ -158,6 +158,70 @@ def test_a_block_resumed_alone_has_the_bits_of_the_straight_run(monkeypatch, tmp
     zarr.open_group(tmp_path, mode="r+")["done"][1] = False
     same(runs_of_adam(monkeypatch, 4, 200, store=tmp_path), wanted)
     same(runs_of_adam(monkeypatch, 4, 50), jax.tree.map(lambda leaf: leaf[:50], wanted))
+
+
+SIXTEEN = problems.two_weight(np.ones(16), np.linspace(0.5, 1.5, 16))
+
+
+def on_samples(block, batch_size, draw="reshuffled", steps=30):
+    given = problems.toy.Weights(*np.random.default_rng(0).uniform(-1, 1, (2, 1000)))
+    how = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.05}, "batch_size": batch_size, "draw": draw}
+    return jax.tree.map(np.asarray, descent.run(SIXTEEN, given, **how, steps=steps, block=block).end.params)
+
+
+BATCHES = [(None, "reshuffled"), (4, "reshuffled"), (5, "reshuffled"), (4, "with replacement"), (1, "reshuffled")]
+
+
+@pytest.mark.parametrize("batch_size, draw", BATCHES)
+def test_the_width_of_a_block_changes_no_bit_of_where_a_run_goes(batch_size, draw):
+    """A block of 960 lanes has tiles of 64, one of 32 is a tile of its own."""
+    wanted = on_samples(None, batch_size, draw)
+    for block in (32, 512, 960):
+        same(on_samples(block, batch_size, draw), wanted)
+
+
+@pytest.mark.parametrize("batch_size, draw", BATCHES)
+def test_tiles_change_a_run_by_rounding_only(monkeypatch, batch_size, draw):
+    wanted, sides = on_samples(None, batch_size, draw), []
+    with monkeypatch.context() as without:
+        without.setattr(loops, "side_of_tiles", lambda *_: sides.append(0) or 0)
+        jax.clear_caches()
+        plain = on_samples(None, batch_size, draw)
+    jax.clear_caches()
+    assert sides
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), plain, wanted)
+
+
+def side_for(function, width, *shape):
+    lanes = jnp.ones((width, *shape))
+    return loops.side_of_tiles(lambda key, lanes, shared: (jax.vmap(function)(lanes), shared), width, None, lanes, 0.0)
+
+
+@pytest.mark.parametrize("width, side", [(4096, 1024), (512, 512), (960, 64), (64, 64), (8, 8)])
+def test_a_tile_has_1024_lanes_of_scalars_or_what_divides_the_block(width, side):
+    assert side_for(jnp.tanh, width) == side
+
+
+@pytest.mark.parametrize("entries, side", [(1, 1024), (2, 512), (3, 256), (16, 64), (64, 16), (65, 0), (1000, 0)])
+def test_a_tile_has_at_most_1024_numbers_and_16_lanes_or_is_none(entries, side):
+    assert side_for(jnp.tanh, 4096, entries) == side
+
+
+def test_no_tile_where_steps_are_no_scalar_ones_or_too_many():
+    assert side_for(lambda x: x @ jnp.ones((2, 2)), 4096, 2) == 0
+    assert side_for(lambda x: sum(x * i for i in range(loops.MOST_OPERATIONS)), 4096) == 0
+
+
+def test_steps_that_xla_makes_no_function_of_run_without_tiles(monkeypatch):
+    """XLA gives a function of its own to a tile that is too large for one core, and fails."""
+    wanted, layouts, compiled = on_samples(512, None), [], runs._compiled
+    monkeypatch.setattr(loops, "side_of_tiles", lambda *_: 512)
+    monkeypatch.setattr(runs, "_compiled", lambda *args: layouts.append(compiled(*args)) or layouts[-1])
+    jax.clear_caches()
+    found = on_samples(512, None)
+    jax.clear_caches()
+    assert layouts and not any(layout.tiled for layout in layouts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, wanted)
 
 
 def test_a_lazy_source_runs_from_the_same_starts():
