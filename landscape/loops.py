@@ -18,14 +18,15 @@ from jax.extend import core as jaxprs
 PyTree = Any
 
 UNROLLED = 4  # steps a turn of a run's inner loop
-TILE = 1024  # numbers of a tile in one array: with 2048 lanes of one each momentum falls out of the first-level cache
-NARROWEST = 16  # lanes of a tile: with fewer they no longer fill a register
+TILE = 1024  # floats of a tile in one array, at most: with 2048 momentum falls out of the first-level cache
+FEWEST = 16  # lanes of a tile, unless the block has fewer: these fill a register
 MOST_OPERATIONS = 1500  # in one function: compiling 1300 takes 3 s, 3200 takes 50
-SCALAR = frozenset(
+# Operations that become part of one function, on a lane's few numbers; matrix products, sorts and scatters do not.
+TILEABLE = frozenset(
     "abs add add_any and broadcast_in_dim clamp cond convert_element_type copy cos custom_jvp_call custom_vjp_call "
     "div eq exp exp2 expm1 gather ge gt integer_pow iota is_finite jit le log log1p logistic lt max min mul ne neg not "
     "or pjit pow random_bits random_fold_in random_split reduce_and reduce_max reduce_min reduce_or reduce_sum rem "
-    "reshape rsqrt select_n sign sin slice sqrt square squeeze stop_gradient sub tan tanh while xor".split()
+    "reshape rsqrt select_n sign sin slice sqrt square squeeze stop_gradient sub tan tanh unstack while xor".split()
 )
 
 
@@ -51,21 +52,20 @@ def repeat(step: Callable[[PyTree], PyTree], state: PyTree, start: Any, stop: An
 def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
     """`mapped(key, lanes, shared, *rest) -> (lanes, shared)`, a tile of lanes after the other where that is faster.
 
-    On the CPU, a run of scalar steps over a tile is compiled to one function whose state stays in cache; without it
-    every operation of every step is a pass over the block, dispatched by itself. Steps on 16 samples are ten times as
-    fast, minibatches of 4 of them twice.
+    On the CPU, a tile's run in steps of few numbers a lane is compiled to one function, whose state stays in cache;
+    without it every operation of every step is a pass over the block, dispatched by itself. Full-batch steps on 16
+    samples are ten times as fast, minibatches of 4 of them twice as fast.
     """
 
     def run(key: Any, lanes: PyTree, shared: PyTree, *rest: PyTree) -> tuple[PyTree, PyTree]:
         # Large arrays on a lane tell it at once; only for small ones is it worth a trace of all steps.
-        if any(leaf.size * NARROWEST > width * TILE for leaf in jax.tree.leaves(lanes)):
-            return mapped(key, lanes, shared, *rest)
-        side = side_of_tiles(mapped, width, key, lanes, shared, *rest)
+        large = lambda leaf: _floats(leaf) * min(width, FEWEST) > TILE * width  # noqa: E731
+        some = any(map(large, jax.tree.leaves(lanes)))
+        side = 0 if some else side_of_tiles(mapped, width, key, lanes, shared, *rest)
         if not side:
             return mapped(key, lanes, shared, *rest)
-        tiles = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, side, *leaf.shape[1:]), (key if key_axis == 0 else (), lanes)
-        )
+        split = lambda leaf: leaf.reshape(width // side, side, *leaf.shape[1:])  # noqa: E731
+        tiles = jax.tree.map(split, (key if key_axis == 0 else (), lanes))
         own, first = jax.tree.map(lambda leaf: leaf[0], tiles)
         kernel = outlined(mapped, own if key_axis == 0 else key, first, shared, *rest, xla_cpu_small_call="true")
 
@@ -81,19 +81,26 @@ def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
 
 
 def side_of_tiles(fn: Callable, width: int, *args: PyTree) -> int:
-    """How many of `width` lanes make a tile; 0 where XLA's CPU compiler makes no one function of `fn`, or not soon.
+    """How many of `width` lanes make a tile; 0 where XLA's CPU compiler would not make `fn` one function, or not soon.
 
-    It does where the operations are few, and each on few numbers of a lane. A tile has at most `TILE` floats in one
-    array; whole numbers do not count, as those of a shuffle are compared without being kept.
+    It does where the operations are few, of the kinds in `TILEABLE`, and each on few numbers of a lane: a tile has at
+    most `TILE` floats in one array. What all lanes share has no more either, since every tile would compute it again.
+    Whole numbers do not count: a shuffle's n² comparisons are never kept, and its n numbers are few.
     """
     equations = list(subequations(jax.make_jaxpr(fn)(*args).jaxpr))
-    if len(equations) > MOST_OPERATIONS or any(equation.primitive.name not in SCALAR for equation in equations):
+    if len(equations) > MOST_OPERATIONS or any(equation.primitive.name not in TILEABLE for equation in equations):
         return 0
-    results = [out.aval for equation in equations for out in equation.outvars]
-    most = max((math.prod(one.shape) for one in results if jnp.issubdtype(one.dtype, jnp.floating)), default=width)
-    fitting = TILE * width // most
-    side = math.gcd(width, 1 << fitting.bit_length() - 1) if fitting else 0
-    return side if side >= min(width, NARROWEST) else 0
+    sizes = [_floats(out.aval) for equation in equations for out in equation.outvars]
+    fitting = TILE * width // max([width, *sizes])
+    if not fitting or any(size > TILE and size % width for size in sizes):
+        return 0
+    side = math.gcd(width, 1 << fitting.bit_length() - 1)
+    return side if side >= min(width, FEWEST) else 0
+
+
+def _floats(array: Any) -> int:
+    """How many floats an array, or an abstract one, has."""
+    return math.prod(array.shape) if jnp.issubdtype(array.dtype, jnp.inexact) else 0
 
 
 def by_reciprocals(fn: Callable) -> Callable:

@@ -28,7 +28,7 @@ class Orbit(NamedTuple):
     early: Any  # farthest from `centre` in the first window
     late: Any  # and in the last one
     aside: Any  # farthest along the way out of a saddle
-    period: Any  # least p in 2..64 after which it is back to rounding as its steps amplify it, having left; else 0
+    period: Any  # least p in 2..64 after which it is back, to rounding as its steps amplify it, having left; else 0
     total: Any  # sum of the windows' log growths of the tangent, but for the first window's
     squares: Any  # sum of their squares
 
@@ -53,7 +53,8 @@ def orbit(
         window, found, log, noise = carry
         state, tangent, grown = tangent_step(found.state, found.tangent, 0, problem, hyper, static)
         noise = 1 + jnp.exp(grown) * noise  # each step's rounding and, as the tangent grows, that of those before it
-        tolerance = jnp.clip(8 * noise, 256, eps**-0.5) * eps * (1 + size)
+        # At most √eps: in chaos the noise grows without bound. A tangent that is NaN (that of √ν at 0) tells nothing.
+        tolerance = jnp.minimum(jnp.fmax(8 * noise, 256), eps**-0.5) * eps * (1 + size)
         params = state[0].params
         path = optax.tree.sub(params, origin)
         distance = optax.tree.norm(path)

@@ -6,8 +6,8 @@ One line a task: ours and the other side's median, their ratio, the goal (the le
 
 * Gradient descent, momentum and Adam against numba (`scripts/peers/trajectories_numba.py`), in turns.
 * Each preset and both schedules against Adam on the same problem, in turns: no more than 1.5 times its time a step.
-  Minibatches against Adam on the same batches, and against Adam on all samples, which needs no shuffles. These have
-  lines of their own, against `jax.random.permutation`, and so has a draw of a few different samples.
+  Minibatches likewise: against Adam on the same batches, and against Adam on all samples, which needs no shuffles.
+  Shuffles have lines of their own, against `jax.random.permutation`, and so has a draw of a few different samples.
 * Many runs in a process of their own, whose starts are a grid and whose ends go to a store: time a run against the
   least of those of fewer runs, and the largest memory that was resident against that of the fewest.
 * A map of outcomes against a time in seconds.
@@ -89,8 +89,7 @@ def against_adam(scale: Scale) -> list[Task]:
     methods["gd, decay"] = {"optimizer": scheduled(optax.sgd, decay), "hyper": slower}
     rising = {"learning_rate": 0.01, "warm_up_steps": 100.0}
     methods["adam, warm-up"] = {"optimizer": scheduled(optax.adam, warm_up), "hyper": rising}
-    runs = {name: (trajectories(toy, scale, **method), adam) for name, method in methods.items()}
-    lines = [(name, ours, "our Adam", theirs) for name, (ours, theirs) in runs.items()]
+    lines = [(name, trajectories(toy, scale, **method), "our Adam", adam) for name, method in methods.items()]
     sgd, same = (trajectories(many, scale, **preset(name, 0.01), batch=BATCH) for name in ("gd", "adam"))
     for which, theirs in (f"our Adam, B = {BATCH}", same), (f"our Adam, all {SAMPLES}", beside):
         lines.append((f"gd, B = {BATCH} of {SAMPLES}, reshuffled", sgd, which, theirs))

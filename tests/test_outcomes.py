@@ -299,6 +299,43 @@ def test_a_cycle_of_every_period_that_is_looked_for(period):
     assert np.max(np.min(np.abs(ends[:, None] - points), axis=1)) < 1e-9
 
 
+def period_found(of, params, hyper, steps=0, optimizer=optax.sgd):
+    """The period of the orbit after so many steps."""
+    method = descent.Method(optimizer, (), None, ())
+    state = descent.init(descent.Start(params, {}), of, hyper, static=method)
+    state = descent.advance(state, 0, steps, of, hyper, static=method)
+    return orbits.orbit(state, of, hyper, method, params, params, 4).period
+
+
+def test_a_cycle_is_back_within_the_rounding_that_its_steps_amplify():
+    """A point beside a cycle of 64 is back beside it, by a twentieth: as far as it was. How near must that be?
+
+    In a cycle so near to chaos errors grow 1400-fold on their way to the point next to 1/2, where w (1 - w) takes
+    them to next to nothing. So 3e-13 is a rounding error there, and none where they are smallest, at the next point.
+    """
+    r, x = LOGISTIC[64], 0.3
+    for _ in range(100_000):
+        x = r * x * (1 - x)
+    points = [x := r * x * (1 - x) for _ in range(64)]
+    most, least = min(points, key=lambda w: abs(w - 0.5)), max(points)
+    of = problem.make(cubic, {"w": np.float64(0.3)}, np.float64(r))
+    found = lambda w: period_found(of, {"w": np.float64(w)}, {"learning_rate": 1.0})  # noqa: E731
+    assert found(most) == found(least) == found(least + 5e-14) == found(most + 3e-13) == 64
+    assert found(least + 3e-13) == found(most + 1e-10) == 0
+
+
+def flat_in_one(params, data):
+    return params[0] ** 2 + 0 * params[1] + 0 * data
+
+
+def test_a_cycle_is_found_where_the_tangent_is_none():
+    """The derivative of Adam's √ν is infinite at ν = 0, where it stays for a parameter without a gradient."""
+    params = (np.float64(0.5), np.float64(0.5))
+    of = problem.make(flat_in_one, params, np.float64(0))
+    hyper = {"learning_rate": 0.1, "b1": 0.0, "b2": 0.9}
+    assert period_found(of, params, hyper, 3000, optax.adam) == 2
+
+
 def test_a_cycle_longer_than_is_looked_for_is_unsettled():
     x, visited = 0.3, []
     for step in range(100_000):

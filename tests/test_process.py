@@ -169,59 +169,92 @@ def on_samples(block, batch_size, draw="reshuffled", steps=30):
     return jax.tree.map(np.asarray, descent.run(SIXTEEN, given, **how, steps=steps, block=block).end.params)
 
 
-BATCHES = [(None, "reshuffled"), (4, "reshuffled"), (5, "reshuffled"), (4, "with replacement"), (1, "reshuffled")]
+BATCHES = [  # and the lanes of a tile, of a block of 256
+    (None, "reshuffled", 64),
+    (4, "reshuffled", 256),
+    (5, "reshuffled", 128),
+    (4, "with replacement", 256),
+    (1, "reshuffled", 256),
+]
 
 
-@pytest.mark.parametrize("batch_size, draw", BATCHES)
-def test_the_width_of_a_block_changes_no_bit_of_where_a_run_goes(batch_size, draw):
+@pytest.fixture
+def recompiled():
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("batch_size, draw, _", BATCHES)
+def test_the_width_of_a_block_changes_no_bit_of_where_a_run_goes(batch_size, draw, _):
     """A block of 960 lanes has tiles of 64, one of 32 is a tile of its own."""
     wanted = on_samples(None, batch_size, draw)
     for block in (32, 512, 960):
         same(on_samples(block, batch_size, draw), wanted)
 
 
-@pytest.mark.parametrize("batch_size, draw", BATCHES)
-def test_tiles_change_a_run_by_rounding_only(monkeypatch, batch_size, draw):
-    wanted, sides = on_samples(None, batch_size, draw), []
-    with monkeypatch.context() as without:
-        without.setattr(loops, "side_of_tiles", lambda *_: sides.append(0) or 0)
-        jax.clear_caches()
-        plain = on_samples(None, batch_size, draw)
+@pytest.mark.parametrize("batch_size, draw, side", BATCHES)
+def test_tiles_change_a_run_by_rounding_only(monkeypatch, recompiled, batch_size, draw, side):
+    sides, side_of_tiles = set(), loops.side_of_tiles
+
+    def noted(*args):
+        sides.add(side_of_tiles(*args))
+        return side_of_tiles(*args)
+
+    monkeypatch.setattr(loops, "side_of_tiles", noted)
+    tiled = on_samples(256, batch_size, draw)
+    assert sides == {side}
+    monkeypatch.setattr(loops, "side_of_tiles", lambda *_: 0)
     jax.clear_caches()
-    assert sides
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), plain, wanted)
+    for w, wanted in zip(on_samples(256, batch_size, draw), tiled, strict=True):
+        np.testing.assert_allclose(w, wanted, rtol=0, atol=1e-5)
 
 
-def side_for(function, width, *shape):
-    lanes = jnp.ones((width, *shape))
-    return loops.side_of_tiles(lambda key, lanes, shared: (jax.vmap(function)(lanes), shared), width, None, lanes, 0.0)
+def side_for(function, *lanes):
+    width = len(lanes[0])
+    mapped = lambda key, lanes, shared: (jax.vmap(function)(*lanes), shared)  # noqa: E731
+    return loops.side_of_tiles(mapped, width, None, lanes, 0.0)
 
 
-@pytest.mark.parametrize("width, side", [(4096, 1024), (512, 512), (960, 64), (64, 64), (8, 8)])
+@pytest.mark.parametrize("width, side", [(4096, 1024), (512, 512), (960, 64), (64, 64), (8, 8), (1, 1)])
 def test_a_tile_has_1024_lanes_of_scalars_or_what_divides_the_block(width, side):
-    assert side_for(jnp.tanh, width) == side
+    assert side_for(jnp.tanh, jnp.ones(width)) == side
 
 
-@pytest.mark.parametrize("entries, side", [(1, 1024), (2, 512), (3, 256), (16, 64), (64, 16), (65, 0), (1000, 0)])
-def test_a_tile_has_at_most_1024_numbers_and_16_lanes_or_is_none(entries, side):
-    assert side_for(jnp.tanh, 4096, entries) == side
+@pytest.mark.parametrize(
+    "entries, side", [(0, 1024), (1, 1024), (2, 512), (3, 256), (16, 64), (64, 16), (65, 0), (1000, 0), (2000, 0)]
+)
+def test_a_tile_has_at_most_1024_floats_and_16_lanes_or_is_none(entries, side):
+    assert side_for(jnp.tanh, jnp.ones((4096, entries))) == side
+    assert side_for(jnp.tanh, jnp.ones((8, entries))) == (8 if entries <= 128 else 0)
 
 
-def test_no_tile_where_steps_are_no_scalar_ones_or_too_many():
-    assert side_for(lambda x: x @ jnp.ones((2, 2)), 4096, 2) == 0
-    assert side_for(lambda x: sum(x * i for i in range(loops.MOST_OPERATIONS)), 4096) == 0
+def test_whole_numbers_do_not_count_for_tiles_but_what_lanes_share_does():
+    assert side_for(lambda x: x + 1, jnp.ones(4096, jnp.int32)) == 1024
+    assert side_for(lambda x: x + jnp.arange(300), jnp.ones(4096, jnp.int32)) == 1024
+    shared = lambda entries: lambda x: x * jnp.sum(jnp.sin(jnp.arange(entries, dtype=x.dtype)))  # noqa: E731
+    assert side_for(shared(1000), jnp.ones(4096)) == 1024
+    assert side_for(shared(5000), jnp.ones(4096)) == 0
 
 
-def test_steps_that_xla_makes_no_function_of_run_without_tiles(monkeypatch):
-    """XLA gives a function of its own to a tile that is too large for one core, and fails."""
-    wanted, layouts, compiled = on_samples(512, None), [], runs._compiled
-    monkeypatch.setattr(loops, "side_of_tiles", lambda *_: 512)
-    monkeypatch.setattr(runs, "_compiled", lambda *args: layouts.append(compiled(*args)) or layouts[-1])
-    jax.clear_caches()
-    found = on_samples(512, None)
-    jax.clear_caches()
-    assert layouts and not any(layout.tiled for layout in layouts)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, wanted)
+def test_no_tile_where_steps_are_of_other_kinds_or_too_many():
+    assert side_for(lambda x: x @ jnp.ones((2, 2)), jnp.ones((4096, 2))) == 0
+    assert side_for(lambda x: sum(x * i for i in range(loops.MOST_OPERATIONS)), jnp.ones(4096)) == 0
+
+
+def test_where_xla_fails_to_compile_tiles_runs_go_without(monkeypatch, recompiled):
+    wanted, layouts, advance = on_samples(512, None), [], runs._advance
+
+    def failing(layout, *args):
+        layouts.append(layout.tiled)
+        if layout.tiled:
+            raise jax.errors.JaxRuntimeError("no function")
+        return advance(layout, *args)
+
+    monkeypatch.setattr(runs, "_advance", failing)
+    for w, before in zip(on_samples(512, None), wanted, strict=True):
+        np.testing.assert_allclose(w, before, rtol=0, atol=1e-5)
+    assert layouts[0] and not layouts[-1]
 
 
 def test_a_lazy_source_runs_from_the_same_starts():
