@@ -171,10 +171,10 @@ def on_samples(block, batch_size, draw="reshuffled", steps=30):
 
 BATCHES = [  # and the lanes of a tile, of a block of 256
     (None, "reshuffled", 64),
-    (4, "reshuffled", 256),
     (5, "reshuffled", 128),
     (4, "with replacement", 256),
-    (1, "reshuffled", 256),
+    pytest.param(4, "reshuffled", 256, marks=pytest.mark.slow),
+    pytest.param(1, "reshuffled", 256, marks=pytest.mark.slow),
 ]
 
 
