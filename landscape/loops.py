@@ -59,9 +59,7 @@ def tiled(mapped: Callable, width: int, key_axis: int | None) -> Callable:
 
     def run(key: Any, lanes: PyTree, shared: PyTree, *rest: PyTree) -> tuple[PyTree, PyTree]:
         # Large arrays on a lane tell it at once; only for small ones is it worth a trace of all steps.
-        large = lambda leaf: _floats(leaf) * min(width, FEWEST) > TILE * width  # noqa: E731
-        some = any(map(large, jax.tree.leaves(lanes)))
-        side = 0 if some else side_of_tiles(mapped, width, key, lanes, shared, *rest)
+        side = _side(width, jax.tree.leaves(lanes)) and side_of_tiles(mapped, width, key, lanes, shared, *rest)
         if not side:
             return mapped(key, lanes, shared, *rest)
         split = lambda leaf: leaf.reshape(width // side, side, *leaf.shape[1:])  # noqa: E731
@@ -90,11 +88,16 @@ def side_of_tiles(fn: Callable, width: int, *args: PyTree) -> int:
     equations = list(subequations(jax.make_jaxpr(fn)(*args).jaxpr))
     if len(equations) > MOST_OPERATIONS or any(equation.primitive.name not in TILEABLE for equation in equations):
         return 0
-    sizes = [_floats(out.aval) for equation in equations for out in equation.outvars]
-    fitting = TILE * width // max([width, *sizes])
-    if not fitting or any(size > TILE and size % width for size in sizes):
+    results = [out.aval for equation in equations for out in equation.outvars]
+    if any(_floats(result) > TILE and _floats(result) % width for result in results):
         return 0
-    side = math.gcd(width, 1 << fitting.bit_length() - 1)
+    return _side(width, results)
+
+
+def _side(width: int, arrays: list[Any]) -> int:
+    """How many of `width` lanes have at most `TILE` floats in each of these arrays of all lanes; 0 for too few."""
+    fitting = TILE * width // max([width, *map(_floats, arrays)])
+    side = math.gcd(width, 1 << fitting.bit_length() - 1) if fitting else 0
     return side if side >= min(width, FEWEST) else 0
 
 

@@ -23,17 +23,8 @@ def test_a_smoke_run_prints_a_line_for_each_task():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()[2:]
     presets = "gd heavy_ball nesterov adagrad rms rmsprop".split() + ["gd, decay", "adam, warm-up"]
-    batches = 2 * ["gd, B = 4 of 16"]
-    starts = [
-        "gradient descent",
-        "momentum",
-        "Adam",
-        *presets,
-        *batches,
-        "shuffle of 16",
-        "shuffle of 1797",
-        "draw of 16",
-    ]
+    presets += 2 * ["gd, B = 4 of 16"]
+    starts = ["gradient descent", "momentum", "Adam", *presets, "shuffle of 16", "shuffle of 1797", "draw of 16"]
     starts += ["3e+02 runs x 4, a run", "3e+02 runs x 4, memory", "map of 6e+01 starts"]
     for line, start in zip(lines, starts, strict=True):
         assert line.startswith(start)

@@ -163,10 +163,10 @@ def test_a_block_resumed_alone_has_the_bits_of_the_straight_run(monkeypatch, tmp
 SIXTEEN = problems.two_weight(np.ones(16), np.linspace(0.5, 1.5, 16))
 
 
-def on_samples(block, batch_size, draw="reshuffled", steps=30):
+def on_samples(block, batch_size, draw="reshuffled"):
     given = problems.toy.Weights(*np.random.default_rng(0).uniform(-1, 1, (2, 1000)))
     how = {"optimizer": optax.sgd, "hyper": {"learning_rate": 0.05}, "batch_size": batch_size, "draw": draw}
-    return jax.tree.map(np.asarray, descent.run(SIXTEEN, given, **how, steps=steps, block=block).end.params)
+    return jax.tree.map(np.asarray, descent.run(SIXTEEN, given, **how, steps=30, block=block).end.params)
 
 
 BATCHES = [  # and the lanes of a tile, of a block of 256
